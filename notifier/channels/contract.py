@@ -1,0 +1,98 @@
+"""What the engine and a provider promise each other.
+
+The engine hands over rendered messages and reads outcomes; a provider sees no
+database and no queue, the engine no vendor. `registry` finds providers by
+discovery, and one contract suite in the tests runs over all of them.
+"""
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import ClassVar
+
+from notifier.outcome import Accepted, NotFound, Outcome, Rejected, Unsure
+from notifier.words import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One rendered message for one address.
+
+    delivery_id: the idempotency key towards the provider; the same at every attempt.
+    parts: the rendered parts by name. E-mail has `subject`, `text` and optionally `html`;
+        in-app `title` and `message`; webhook `body` (JSON text); other channels `text`.
+    secret: the address's own signing secret, where it has one (webhook), as stored.
+    unsubscribe_url: one-click unsubscribe target for mail that may be muted, else None.
+    """
+
+    delivery_id: uuid.UUID
+    event_id: uuid.UUID
+    tenant_id: uuid.UUID
+    event_type: str
+    channel: Channel
+    address: str
+    parts: Mapping[str, str]
+    attempt: int
+    correlation_id: str
+    recipient_id: uuid.UUID | None = None
+    secret: str | None = field(default=None, repr=False)
+    unsubscribe_url: str | None = None
+
+
+class Provider(ABC):
+    """A vendor, or a protocol, that can carry messages of one or more channels.
+
+    Instances are made once per worker process (after the fork) by `from_environment` and
+    are used by one thread. `send` may use threads of its own.
+    """
+
+    name: ClassVar[str]
+    """The word used in tables, settings (`NOTIFIER_<NAME>_…`) and logs."""
+    channels: ClassVar[frozenset[Channel]]
+    deadline: ClassVar[timedelta] = timedelta(seconds=10)
+    """The longest one send can take, all of connecting, writing and reading included."""
+    interactive: ClassVar[bool] = False
+    """Whether a recipient can act inside the message (buttons, keypresses)."""
+    keeps: ClassVar[str | None] = None
+    """Table in which the store keeps accepted messages in the transaction of their outcome."""
+
+    @classmethod
+    @abstractmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Provider | None":
+        """The provider as the environment configures it; None where it is not configured.
+
+        Raises `notifier.errors.SettingError` naming the variable that is wrong.
+        """
+
+    @classmethod
+    @abstractmethod
+    def variables(cls) -> Sequence[str]:
+        """Names of the environment variables it reads, for `doctor` and the compose test."""
+
+    @abstractmethod
+    def send(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Outcome]]:
+        """Send each message once and yield what came of it, as it becomes known.
+
+        Never raises for a message's own fault or the vendor's: those are outcomes. The engine
+        may stop reading before the end; what was not yielded then was not sent, or is in doubt.
+        """
+
+    def check_address(self, channel: Channel, address: str) -> str | None:
+        """What an address should look like, where `address` can not be one; else None."""
+        return None
+
+    def look_up(
+        self, messages: Sequence[Message]
+    ) -> Iterator[tuple[Message, Accepted | Rejected | NotFound | Unsure]]:
+        """Ask the provider about attempts in doubt; needed for `reconcile` channels only."""
+        for message in messages:
+            yield message, Unsure("this provider can not be asked")
+
+    def check(self) -> str | None:
+        """Reach the provider without sending; what is wrong, or None. For `doctor`."""
+        return None
+
+    def close(self) -> None:
+        """Give back connections."""

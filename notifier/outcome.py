@@ -1,0 +1,60 @@
+"""What came of one attempt: the values a provider answers with.
+
+Exactly one place matches on them (`notifier.deliver`), exhaustively.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider took responsibility for the message.
+
+    provider_message_id: the provider's own id, where it gives one to ask or call back with.
+    raw: the provider's own words, shortened (a reply line, a status word).
+    delivered: the answer itself proves arrival (an inbox row, an endpoint's 2xx).
+    """
+
+    provider_message_id: str | None = None
+    raw: str | None = None
+    delivered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """Not accepted, and worth another try.
+
+    after: the least wait the provider asked for, already bounded by the channel.
+    """
+
+    code: str
+    reason: str
+    after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Not accepted, and never will be as it stands.
+
+    address_dead: the address itself is gone; the contact point is retired.
+    """
+
+    code: str
+    reason: str
+    address_dead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """The request may or may not have taken effect (a timeout after it left)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """Asked after an attempt in doubt, the provider has no trace of it: it never arrived."""
+
+
+Outcome = Accepted | RetryLater | Rejected | Unsure

@@ -1,0 +1,122 @@
+"""The one status vocabulary of a delivery, and the moves between statuses.
+
+The CHECK constraints of the database, the API, the dashboard and every
+provider's mapping derive from here.
+"""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where a delivery stands."""
+
+    SCHEDULED = "scheduled"
+    """Due later."""
+    QUEUED = "queued"
+    """Due, carried by a dispatch."""
+    SENDING = "sending"
+    """Handed to a provider whose answer is not known yet."""
+    RETRYING = "retrying"
+    """An attempt failed; another is due."""
+    UNKNOWN = "unknown"
+    """In doubt: the provider may have it. Waits for its word or an operator's."""
+    SENT = "sent"
+    """The provider accepted it."""
+    DELIVERED = "delivered"
+    """The provider says it arrived."""
+    OPENED = "opened"
+    CLICKED = "clicked"
+    COMPLAINED = "complained"
+    """The recipient reported it as unwanted."""
+    BOUNCED = "bounced"
+    """The address does not take it."""
+    FAILED = "failed"
+    """Rejected, exhausted or impossible to render; see the dead letters."""
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """Its deadline passed before it was sent."""
+    REFUSED = "refused"
+    """Never to be sent, for the reason on the row."""
+
+
+class Reason(StrEnum):
+    """Why a delivery was refused."""
+
+    OPTED_OUT = "opted_out"
+    CAPPED = "capped"
+    SUPPRESSED_ADDRESS = "suppressed_address"
+    NO_ADDRESS = "no_address"
+    NO_PROVIDER = "no_provider"
+    OVER_LIMIT = "over_limit"
+    PAUSED = "paused"
+    EXPIRED = "expired"
+
+
+class Actor(StrEnum):
+    """Who moves a delivery."""
+
+    ENGINE = "engine"
+    RECEIPTS = "receipts"
+    OPERATOR = "operator"
+
+
+S = Status
+
+WAITING: frozenset[Status] = frozenset({S.SCHEDULED, S.QUEUED, S.RETRYING})
+"""Statuses from which a send may start."""
+
+UNFINISHED: frozenset[Status] = WAITING | {S.SENDING}
+"""Statuses in which a dispatch carries the delivery. `unknown` waits outside, in `in_doubt`."""
+
+FINAL: frozenset[Status] = frozenset(Status) - UNFINISHED - {S.UNKNOWN}
+
+_ATTEMPTED: frozenset[Status] = frozenset(
+    {S.SENT, S.DELIVERED, S.RETRYING, S.FAILED, S.BOUNCED, S.UNKNOWN}
+)
+
+MOVES: dict[Actor, dict[Status, frozenset[Status]]] = {
+    Actor.ENGINE: {
+        S.SCHEDULED: frozenset({S.QUEUED, S.SENDING, S.CANCELLED, S.EXPIRED, S.REFUSED})
+        | _ATTEMPTED,
+        S.QUEUED: frozenset({S.SENDING, S.SCHEDULED, S.CANCELLED, S.EXPIRED, S.REFUSED})
+        | _ATTEMPTED,
+        S.RETRYING: frozenset({S.SENDING, S.CANCELLED, S.EXPIRED, S.REFUSED}) | _ATTEMPTED,
+        S.SENDING: _ATTEMPTED,
+        S.UNKNOWN: frozenset({S.SENT, S.DELIVERED, S.FAILED, S.BOUNCED, S.RETRYING}),
+    },
+    # A provider's word arrives late and in any order; it only ever moves a delivery forward,
+    # and it overrules our own belief that nothing was sent (truth first).
+    Actor.RECEIPTS: {
+        **{
+            before: frozenset({S.SENT, S.DELIVERED, S.OPENED, S.CLICKED, S.BOUNCED, S.FAILED})
+            for before in (S.SCHEDULED, S.QUEUED, S.RETRYING, S.SENDING, S.UNKNOWN)
+        },
+        **{
+            before: frozenset({S.SENT, S.DELIVERED, S.OPENED, S.CLICKED, S.BOUNCED})
+            for before in (S.CANCELLED, S.EXPIRED, S.FAILED)
+        },
+        S.SENT: frozenset({S.DELIVERED, S.OPENED, S.CLICKED, S.BOUNCED, S.FAILED, S.COMPLAINED}),
+        S.DELIVERED: frozenset({S.OPENED, S.CLICKED, S.BOUNCED, S.COMPLAINED}),
+        S.OPENED: frozenset({S.CLICKED, S.COMPLAINED}),
+        S.CLICKED: frozenset({S.COMPLAINED}),
+    },
+    # Replay reopens the same delivery; an operator also settles what stays in doubt.
+    Actor.OPERATOR: {
+        S.SCHEDULED: frozenset({S.CANCELLED}),
+        S.QUEUED: frozenset({S.CANCELLED}),
+        S.RETRYING: frozenset({S.CANCELLED}),
+        S.UNKNOWN: frozenset({S.QUEUED, S.CANCELLED, S.SENT, S.FAILED}),
+        S.FAILED: frozenset({S.QUEUED}),
+        S.BOUNCED: frozenset({S.QUEUED}),
+    },
+}
+
+
+def may_move(actor: Actor, before: Status, after: Status) -> bool:
+    """Whether `actor` may move a delivery from `before` to `after`."""
+    return after in MOVES[actor].get(before, frozenset())
+
+
+def leaves(actor: Actor, after: Status) -> list[str]:
+    """The statuses from which `actor` may move a delivery to `after`, for an UPDATE's WHERE."""
+    return sorted(before for before, targets in MOVES[actor].items() if after in targets)

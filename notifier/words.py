@@ -1,0 +1,91 @@
+"""The vocabulary every table, page and log key shares: channels, lanes, sources.
+
+Statuses have a file of their own (`notifier.status`); the database's CHECK
+constraints are generated from both.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Channel(StrEnum):
+    """A way to reach a recipient."""
+
+    EMAIL = "email"
+    SMS = "sms"
+    PUSH = "push"
+    INAPP = "inapp"
+    SLACK = "slack"
+    TEAMS = "teams"
+    VOICE = "voice"
+    WEBHOOK = "webhook"
+    APPRISE = "apprise"
+
+
+class InDoubt(StrEnum):
+    """What a channel does with an attempt whose outcome nobody knows."""
+
+    RESEND = "resend"
+    """Send again under the same idempotency key: the receiver can tell."""
+    RECONCILE = "reconcile"
+    """Ask the provider first: a repeat would reach the recipient twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelTraits:
+    """How the engine treats a channel.
+
+    chunk: deliveries one dispatch carries at most.
+    window: sends between two outcome writes at most; what a crash leaves in doubt.
+    """
+
+    chunk: int
+    window: int
+    in_doubt: InDoubt
+
+
+TRAITS: dict[Channel, ChannelTraits] = {
+    Channel.EMAIL: ChannelTraits(chunk=500, window=100, in_doubt=InDoubt.RESEND),
+    Channel.SMS: ChannelTraits(chunk=25, window=5, in_doubt=InDoubt.RECONCILE),
+    Channel.PUSH: ChannelTraits(chunk=100, window=50, in_doubt=InDoubt.RESEND),
+    Channel.INAPP: ChannelTraits(chunk=1000, window=1000, in_doubt=InDoubt.RESEND),
+    Channel.SLACK: ChannelTraits(chunk=50, window=10, in_doubt=InDoubt.RESEND),
+    Channel.TEAMS: ChannelTraits(chunk=50, window=10, in_doubt=InDoubt.RESEND),
+    Channel.VOICE: ChannelTraits(chunk=1, window=1, in_doubt=InDoubt.RECONCILE),
+    Channel.WEBHOOK: ChannelTraits(chunk=100, window=50, in_doubt=InDoubt.RESEND),
+    Channel.APPRISE: ChannelTraits(chunk=25, window=5, in_doubt=InDoubt.RESEND),
+}
+
+
+class Lane(StrEnum):
+    """How urgent work is; each channel has one queue a lane."""
+
+    CRITICAL = "critical"
+    NORMAL = "normal"
+    BULK = "bulk"
+
+
+class Source(StrEnum):
+    """What kind of program emitted an event."""
+
+    DATABASE_TRIGGER = "database_trigger"
+    WORKER_JOB = "worker_job"
+    API_ACTION = "api_action"
+    CRON_SCHEDULER = "cron_scheduler"
+
+
+class Severity(StrEnum):
+    """How much an operator should care about a system event."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class DispatchKind(StrEnum):
+    """What the work a dispatch carries is."""
+
+    DELIVER = "deliver"
+    FAN_OUT = "fan_out"
+    RECONCILE = "reconcile"
