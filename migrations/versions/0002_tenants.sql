@@ -3,6 +3,7 @@
 CREATE TABLE notifier.tenants (
     id UUID DEFAULT notifier.new_id() NOT NULL,
     name TEXT NOT NULL,
+    resend_in_doubt BOOLEAN DEFAULT false NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT tenants_pkey PRIMARY KEY (id),
     CONSTRAINT tenants_name_key UNIQUE (name)

@@ -46,7 +46,13 @@ def _recipient(primary_key: bool = False, nullable: bool = False) -> Column[obje
 
 
 tenants = Table(
-    "tenants", metadata, new_id(), Column("name", Text, nullable=False, unique=True), made_at()
+    "tenants",
+    metadata,
+    new_id(),
+    Column("name", Text, nullable=False, unique=True),
+    # What stays in doubt on a channel that asks its provider is repeated rather than left unknown.
+    Column("resend_in_doubt", Boolean, nullable=False, server_default=text("false")),
+    made_at(),
 )
 
 api_keys = Table(
