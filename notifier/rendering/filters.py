@@ -244,7 +244,7 @@ _KEPT = [
     "urlencode",
     "wordcount",
 ]
-_JINJA: Mapping[str, Callable[..., Any]] = JINJA_FILTERS
+_JINJA: Mapping[str, Any] = JINJA_FILTERS
 FILTERS: dict[str, Callable[..., Any]] = {name: _JINJA[name] for name in _KEPT} | {
     "date": as_date,
     "datetime": as_datetime,
@@ -258,7 +258,7 @@ FILTERS: dict[str, Callable[..., Any]] = {name: _JINJA[name] for name in _KEPT} 
     "tojson": tojson,
 }
 _DANGEROUS_TESTS = ("callable", "escaped", "filter", "sameas", "test")
-_JINJA_TESTS: Mapping[str, Callable[..., Any]] = JINJA_TESTS
+_JINJA_TESTS: Mapping[str, Any] = JINJA_TESTS
 TESTS: dict[str, Callable[..., Any]] = {
     name: test for name, test in _JINJA_TESTS.items() if name not in _DANGEROUS_TESTS
 }
