@@ -88,7 +88,7 @@ SECRET = "bob@example.com"
         "{{ x | money('EUR') }}",
         "{{ x | link }}",
         "{{ 1 | money('EUR') | date(x) }}",
-        "{{ prices | map(attribute=x) | join }}",
+        "{{ [1] | map(attribute=x) | join }}",
         "{{ [1] | sort(attribute=x) | join }}",
         "{{ range(x) }}",
         "{{ 3 is divisibleby x }}",
