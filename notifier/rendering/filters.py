@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import pass_context, pass_eval_context
 from jinja2.filters import FILTERS as JINJA_FILTERS
 from jinja2.nodes import EvalContext
-from jinja2.runtime import Context, markup_join, str_join
+from jinja2.runtime import Context, Undefined, markup_join, str_join
 from jinja2.tests import TESTS as JINJA_TESTS
 
 MAX_VALUE = 256 * 1024
@@ -33,7 +33,7 @@ def joined(eval_ctx: EvalContext, pieces: Iterable[Any]) -> str:
     """The pieces as one text; its length is known before the memory is taken."""
     kept, size = [], 0
     for piece in pieces:
-        kept.append(piece)
+        kept.append(printable(piece))
         size += len(piece) if isinstance(piece, str) else 32
         if size > MAX_VALUE:
             raise NotAllowed(f"made a text of more than {MAX_VALUE} characters")
@@ -48,7 +48,7 @@ def join(eval_ctx: EvalContext, values: Iterable[Any], separator: str = "") -> s
         for index, value in enumerate(values):
             if index:
                 yield separator
-            yield printable(value)
+            yield value
 
     return joined(eval_ctx, pieces())
 
@@ -197,13 +197,16 @@ def bounded_range(*arguments: int) -> range:
     return numbers
 
 
+_PRINTABLE = (str, int, float, Decimal, Undefined)
+
+
 def printable(value: Any) -> Any:
     """What `{{ value }}` prints: nothing for null, and no Python notation for lists."""
     if value.__class__ is str:
         return value
     if value is None:
         return ""
-    if isinstance(value, dict | list | tuple):
+    if not isinstance(value, _PRINTABLE):
         raise NotAllowed("printed a list or an object; name a field, or use join or tojson")
     return value
 
@@ -244,7 +247,7 @@ _KEPT = [
     "urlencode",
     "wordcount",
 ]
-_JINJA: Mapping[str, Callable[..., Any]] = JINJA_FILTERS
+_JINJA: Mapping[str, Any] = JINJA_FILTERS
 FILTERS: dict[str, Callable[..., Any]] = {name: _JINJA[name] for name in _KEPT} | {
     "date": as_date,
     "datetime": as_datetime,
@@ -258,7 +261,7 @@ FILTERS: dict[str, Callable[..., Any]] = {name: _JINJA[name] for name in _KEPT} 
     "tojson": tojson,
 }
 _DANGEROUS_TESTS = ("callable", "escaped", "filter", "sameas", "test")
-_JINJA_TESTS: Mapping[str, Callable[..., Any]] = JINJA_TESTS
+_JINJA_TESTS: Mapping[str, Any] = JINJA_TESTS
 TESTS: dict[str, Callable[..., Any]] = {
     name: test for name, test in _JINJA_TESTS.items() if name not in _DANGEROUS_TESTS
 }

@@ -28,6 +28,8 @@ from notifier.rendering.filters import (
 
 MAX_SOURCE = 128 * 1024
 """Characters of a part's source."""
+MAX_TAGS = 1_000
+"""`{{ … }}` and `{% … %}` of a part: counted first, as parsing them takes the longest."""
 MAX_NODES = 3_000
 """Expressions and statements of a part; with `MAX_VALUE` it bounds what runs between clocks."""
 MAX_STEPS = 20_000
@@ -201,6 +203,8 @@ def parse(language: Language, source: str, part: str) -> nodes.Template:
     """The syntax tree of a part, refused where it leaves the language."""
     if len(source) > MAX_SOURCE:
         raise NotAllowed(f"is longer than {MAX_SOURCE} characters")
+    if source.count("{{") + source.count("{%") > MAX_TAGS:
+        raise NotAllowed(f"holds more than {MAX_TAGS} tags")
     tree = language.parse(source, part)
     for count, node in enumerate(tree.find_all(nodes.Node)):
         if count > MAX_NODES:
@@ -217,6 +221,8 @@ def _fault(node: nodes.Node) -> str | None:
             return f"there is no filter {name}"
         case nodes.Test(name=name) if name not in TESTS:
             return f"there is no test {name}"
+        case nodes.Name(name="self" | "super" | "caller" as name):
+            return f"{name} is not part of the template language"
         case nodes.Getattr(attr=attr) if attr.startswith("_"):
             return "names that start with _ are not allowed"
         case nodes.Call(node=called, dyn_args=None, dyn_kwargs=None):

@@ -104,8 +104,8 @@ def _render(part: _Part, values: dict[str, Any], budget: Budget) -> str:
     if part.one_line:
         if not text.isprintable():
             text = _CONTROLS.sub(" ", text)
-        text = " ".join(text.split())
-    return text
+        return " ".join(text.split())
+    return text.strip()
 
 
 def compile_template(parts: Mapping[str, str]) -> Template:
