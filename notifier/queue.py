@@ -11,6 +11,7 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 from redis import Redis
+from redis.client import PubSub
 
 from notifier.errors import SettingError
 from notifier.settings import settings

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from datetime import timedelta
 
+from redis.client import PubSub
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
@@ -109,7 +110,7 @@ class Ear:
     """Hears pokes from emitters, so that light load need not wait for the next poll."""
 
     def __init__(self) -> None:
-        self._heard: queue.PubSub | None = None
+        self._heard: PubSub | None = None
 
     def wait(self, seconds: float) -> None:
         """Return at a poke, or after `seconds`."""

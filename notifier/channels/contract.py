@@ -55,10 +55,13 @@ class Provider(ABC):
     name: ClassVar[str]
     """The word used in tables, settings (`NOTIFIER_<NAME>_…`) and logs."""
     channels: ClassVar[frozenset[Channel]]
-    deadline: ClassVar[timedelta] = timedelta(seconds=10)
-    """The longest one send can take, all of connecting, writing and reading included."""
+    deadline: timedelta = timedelta(seconds=10)
+    """The longest one send can take, all of connecting, writing and reading included. An
+    instance may have one of its own, where a setting says so."""
     interactive: ClassVar[bool] = False
     """Whether a recipient can act inside the message (buttons, keypresses)."""
+    stand_in: ClassVar[bool] = False
+    """Whether it only pretends to send: then it is taken by name or for want of a real one."""
     keeps: ClassVar[str | None] = None
     """Table in which the store keeps accepted messages in the transaction of their outcome."""
 
@@ -102,5 +105,5 @@ class Provider(ABC):
         """Reach the provider without sending; what is wrong, or None. For `doctor`."""
         return None
 
-    def close(self) -> None:  # noqa: B027 - most providers hold nothing
-        """Give back connections."""
+    def close(self) -> None:  # noqa: B027 (most providers hold nothing)
+        """Give back connections. May be called again, and after it `send` opens new ones."""

@@ -1,0 +1,94 @@
+"""What an address of each channel looks like, whoever the vendor.
+
+Used where an address enters (API, audience) and once more before it goes on the wire.
+"""
+
+import re
+from urllib.parse import urlsplit
+
+from notifier.words import Channel
+
+LONGEST = 2048
+"""Characters of an address at most; the practical limit of URLs."""
+
+_PLAIN_EMAIL = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
+)
+"""Dot-atom at a dotted host name (RFC 5321, 4.1.2): all but a few addresses, at 1 µs each."""
+
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+"""ITU-T E.164: country code and number, 15 digits at most; none real is below 7."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+EXPECTED_EMAIL = "an e-mail address such as name@example.com"
+EXPECTED_PHONE = "a phone number in E.164, such as +4915112345678"
+EXPECTED_URL = "an http or https URL with a host and without user name or password"
+EXPECTED_TEXT = f"1 to {LONGEST} characters, none of them a control character"
+
+
+def check_address(channel: Channel, address: str) -> str | None:
+    """What was expected, where `address` can not be one of `channel`; else None.
+
+    Looks at the form only: nothing is resolved or contacted.
+    """
+    if not address.strip() or len(address) > LONGEST or _CONTROL.search(address):
+        return {
+            Channel.EMAIL: EXPECTED_EMAIL,
+            Channel.SMS: EXPECTED_PHONE,
+            Channel.VOICE: EXPECTED_PHONE,
+            Channel.WEBHOOK: EXPECTED_URL,
+        }.get(channel, EXPECTED_TEXT)
+    match channel:
+        case Channel.EMAIL:
+            return None if ascii_email(address) or _is_email(address) else EXPECTED_EMAIL
+        case Channel.SMS | Channel.VOICE:
+            return None if _E164.fullmatch(address) else EXPECTED_PHONE
+        case Channel.WEBHOOK:
+            return None if _is_url(address) else EXPECTED_URL
+    return None
+
+
+def ascii_email(address: str) -> str | None:
+    """The form to put on the wire: its domain in IDNA; None where there is no such form.
+
+    An address whose local part is not ASCII has none: it needs SMTPUTF8 (RFC 6531).
+    """
+    if len(address) <= 254 and _PLAIN_EMAIL.fullmatch(address):
+        local = address.partition("@")[0]
+        return address if len(local) <= 64 else None
+    from email_validator import EmailNotValidError, validate_email
+
+    try:
+        return validate_email(
+            address, check_deliverability=False, test_environment=True
+        ).ascii_email
+    except EmailNotValidError:
+        return None
+
+
+def _is_email(address: str) -> bool:
+    from email_validator import EmailNotValidError, validate_email
+
+    try:
+        validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        return False
+    return True
+
+
+def _is_url(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:  # a port that is no number, brackets that do not close
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and "@" not in parts.netloc
+        and "\\" not in parts.netloc
+        and not re.search(r"\s", address)
+        and port != 0
+    )

@@ -1,0 +1,49 @@
+"""Accepts every message at once and keeps nothing: for measuring everything around it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from notifier.channels import addresses
+from notifier.channels.calls import Calls, variables_of
+from notifier.channels.contract import Message, Provider
+from notifier.outcome import Accepted, NotFound, Outcome
+from notifier.words import Channel
+
+
+class Null(Provider):
+    """Every channel, no effect. Chosen only by name."""
+
+    name = "null"
+    channels = frozenset(Channel)
+    stand_in = True
+
+    def __init__(self, calls: Calls | None = None) -> None:
+        self._calls = calls or Calls()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Null":
+        return cls(Calls.from_environment(environment, cls.name))
+
+    @classmethod
+    def variables(cls) -> Sequence[str]:
+        return variables_of(cls.name)
+
+    def send(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Outcome]]:
+        accepted = Accepted()
+        if self._calls.idle:
+            for message in messages:
+                yield message, accepted
+            return
+        for message in messages:
+            self._calls.note(message)
+            yield message, accepted
+
+    def check_address(self, channel: Channel, address: str) -> str | None:
+        return addresses.check_address(channel, address)
+
+    def look_up(self, messages: Sequence[Message]) -> Iterator[tuple[Message, NotFound]]:
+        """It keeps nothing, so it never has a trace."""
+        for message in messages:
+            yield message, NotFound()
+
+    def close(self) -> None:
+        self._calls.close()
