@@ -1,8 +1,8 @@
 """Shares one batch among a few threads, at the pace of whoever reads the outcomes.
 
-The engine may stop reading at any time (its lease runs low, it was told to stop). So the
-reader feeds: a message is given out only for an outcome that was read, and what has been
-given out but not begun is taken back when the reader leaves.
+The reader feeds: a message is given out only for an outcome that was read. Whether a send may
+begin is asked in the thread that is about to begin it (the lease may run low, or somebody said
+stop); what was not begun is not yielded.
 """
 
 import logging
@@ -12,7 +12,7 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from notifier.channels.contract import Message
+from notifier.channels.contract import MayStart, Message
 from notifier.outcome import Outcome, Unsure
 
 log = logging.getLogger("notifier.channels")
@@ -22,7 +22,10 @@ AHEAD = 2
 
 
 def share(
-    messages: Sequence[Message], one: Callable[[Message], Outcome], hands: int
+    messages: Sequence[Message],
+    one: Callable[[Message], Outcome],
+    hands: int,
+    may_start: MayStart,
 ) -> Iterator[tuple[Message, Outcome]]:
     """Run `one` on every message, at most `hands` at once, and yield as outcomes come in.
 
@@ -31,15 +34,17 @@ def share(
     """
     if hands <= 1 or len(messages) <= 1:
         for message in messages:
+            if not may_start():
+                return
             yield message, attempt(one, message)
         return
 
     todo: SimpleQueue[Message | None] = SimpleQueue()
-    done: SimpleQueue[tuple[Message, Outcome]] = SimpleQueue()
+    done: SimpleQueue[tuple[Message, Outcome | None]] = SimpleQueue()
 
     def work() -> None:
         while (message := todo.get()) is not None:
-            done.put((message, attempt(one, message)))
+            done.put((message, attempt(one, message) if may_start() else None))
 
     waiting = iter(messages)
     for message in islice(waiting, hands * AHEAD):
@@ -51,7 +56,9 @@ def share(
             thread.start()
             started.append(thread)
         for _ in range(len(messages)):
-            yield done.get()
+            message, outcome = done.get()
+            if outcome is not None:
+                yield message, outcome
             following = next(waiting, None)
             if following is not None:
                 todo.put(following)

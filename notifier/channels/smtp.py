@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from smtplib import SMTPException
 
 from notifier.channels import addresses, crew, variables, wire
-from notifier.channels.contract import Message, Provider
+from notifier.channels.contract import MayStart, Message, Provider
 from notifier.channels.http import kind
 from notifier.channels.mime import Composer, Sender
 from notifier.channels.smtp_session import NoSession, Server, Session
@@ -101,11 +101,13 @@ class Smtp(Provider):
             CA_FILE,
         )
 
-    def send(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Outcome]]:
+    def send(
+        self, messages: Sequence[Message], may_start: MayStart
+    ) -> Iterator[tuple[Message, Outcome]]:
         composer = Composer(self._sender, datetime.now(UTC))
         # Opening a connection costs about as much as two messages.
         hands = min(self._connections, (len(messages) + 1) // 2)
-        return crew.share(messages, lambda message: self._one(composer, message), hands)
+        return crew.share(messages, lambda message: self._one(composer, message), hands, may_start)
 
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)
