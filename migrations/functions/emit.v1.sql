@@ -157,7 +157,7 @@ BEGIN
         ELSIF octet_length(payload::text) > 65536 THEN
             problem := ARRAY['payload_too_large', 'payload', 'at most 65536 bytes of JSON'];
         ELSE
-            problem := 'invalid_payload' || notifier.check_payload(kind.schema, payload, 'payload');
+            problem := array_prepend('invalid_payload', notifier.check_payload(kind.schema, payload, 'payload'));
             IF problem = ARRAY['invalid_payload'] THEN
                 problem := NULL;
             END IF;
@@ -214,8 +214,8 @@ BEGIN
     END IF;
 
     large := e.scheduled_for IS NOT NULL
-        OR jsonb_array_length(audience->'recipients') > inline_limit
-        OR jsonb_array_length(audience->'addresses') > inline_limit;
+        OR coalesce(jsonb_array_length(audience->'recipients'), 0) > inline_limit
+        OR coalesce(jsonb_array_length(audience->'addresses'), 0) > inline_limit;
     IF NOT large AND audience ?| ARRAY['topics', 'tenant', 'subscribers'] THEN
         SELECT count(*) > inline_limit INTO large
         FROM notifier.audience_page(e.tenant_id, e.type, audience, '00000000-0000-0000-0000-000000000000',
