@@ -3,6 +3,7 @@
 Run as root and as a plain user: the servers' account differs.
 """
 
+import contextlib
 import json
 import os
 import pwd
@@ -19,6 +20,8 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from notifier.errors import NotifierError, SettingError
 from notifier.local import BinariesMissing, FolderInUse, FolderUnusable, Services, boot, copies
@@ -80,9 +83,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def caller(folder: Path) -> Iterator[Caller]:
     caller = Caller(folder)
     yield caller
-    if caller.process.poll() is None:
-        caller.end(signal.SIGKILL)
-        wait_until_gone({caller.postgres_pid, caller.redis_pid})
+    caller.end(signal.SIGKILL)
+    wait_until_gone({caller.postgres_pid, caller.redis_pid})
 
 
 def ask(services: Services | Caller, query: str) -> object:
@@ -184,7 +186,10 @@ def test_a_password_is_needed_and_nobody_else_can_read_it(folder: Path) -> None:
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(services.admin_url.replace(password, "guess"))
         with (
-            redis.Redis(port=int(services.redis_url.split(":")[3].split("/")[0])) as stranger,
+            redis.Redis(
+                port=int(services.redis_url.split(":")[3].split("/")[0]),
+                retry=Retry(NoBackoff(), 0),
+            ) as stranger,
             pytest.raises(redis.AuthenticationError),
         ):
             stranger.ping()
@@ -328,7 +333,8 @@ def test_everything_killed_at_once_is_recovered_from(folder: Path, caller: Calle
     ask(caller, "CREATE TABLE kept AS SELECT 42 AS answer")
     family = caller.family
     for pid in (caller.process.pid, *family):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # ended by the death of another
+            os.kill(pid, signal.SIGKILL)
     caller.process.wait()
     caller.process.stdout.close()
     wait_until_gone(family)
