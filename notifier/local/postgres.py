@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -64,8 +65,10 @@ class Postgres:
         """Run initdb beside the final place and rename: what exists there is always complete."""
         home, account = self._home, self._home.account
         require_a_name(account)
-        unfinished = self._cluster.with_name("postgres.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for leftover in home.data.glob("postgres.unfinished-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        # A new name each time: the initdb of a caller that was killed may still be writing.
+        unfinished = self._cluster.with_name(f"postgres.unfinished-{secrets.token_hex(4)}")
         password = home.data / "initdb.password"
         write_private(password, home.access.postgres_password, account)
         # The locale provider of 17 sorts by code point everywhere and knows the letters of

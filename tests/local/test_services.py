@@ -481,6 +481,7 @@ def test_a_program_that_does_not_run_here_is_passed_over(
 ) -> None:
     everybody_may_enter(tmp_path)
     broken = stand_in(tmp_path / "bin", "libc.so.6: version GLIBC_2.99 not found", code=1)
+    monkeypatch.delenv("NOTIFIER_POSTGRES_BIN", raising=False)
     monkeypatch.setattr(local_binaries, "SYSTEM_FOLDERS", (str(broken),))
     monkeypatch.setattr(local_binaries, "_package", lambda name: [])
     monkeypatch.setenv("PATH", "")
@@ -531,6 +532,17 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FolderUnusable, match="choose a folder"), boot(tmp_path / "file"):
         pass
+
+
+def test_an_initdb_that_was_interrupted_is_no_obstacle(folder: Path) -> None:
+    with boot(folder) as services:
+        data = (services.folder / "data").resolve()
+    (data / "postgres").rename(data / "postgres.unfinished-1234")
+    (data / "initdb.password").write_text("old")
+    with boot(folder) as services:
+        assert ask(services, "SELECT 1") == 1
+    assert not list(data.glob("*unfinished*"))
+    assert not (data / "initdb.password").exists()
 
 
 def test_a_server_that_can_not_start_shows_its_log_and_leaves_nothing(folder: Path) -> None:
