@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -63,8 +65,10 @@ class Postgres:
         """Run initdb beside the final place and rename: what exists there is always complete."""
         home, account = self._home, self._home.account
         require_a_name(account)
-        unfinished = self._cluster.with_name("postgres.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for leftover in home.data.glob("postgres.unfinished-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        # A new name each time: the initdb of a caller that was killed may still be writing.
+        unfinished = self._cluster.with_name(f"postgres.unfinished-{secrets.token_hex(4)}")
         password = home.data / "initdb.password"
         write_private(password, home.access.postgres_password, account)
         # The locale provider of 17 sorts by code point everywhere and knows the letters of
@@ -115,26 +119,33 @@ class Postgres:
         if not self._home.keep:
             # Only a crash of the machine could tell, and it takes the folder along.
             settings |= {"fsync": "off", "full_page_writes": "off"}
-        self._forget_reused_pid()
+        self._forget_dead_postmaster()
         return [
             self._binaries.folder / "postgres",
             *("-D", self._cluster),
             *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
         ]
 
-    def _forget_reused_pid(self) -> None:
-        """Remove a stale postmaster.pid whose number has since gone to some other process.
+    def _forget_dead_postmaster(self) -> None:
+        """Remove a stale postmaster.pid that Postgres would take for that of a live server.
 
-        Postgres refuses to start when the pid in the file is alive. In a container that was
-        killed and started again it often is, for the numbers begin anew. The server's lock
-        proves that none of ours is left; the working folder of the process, that nobody
-        started one on these data by hand. Where that can not be seen Postgres has its way.
+        Postgres refuses to start when the pid in the file exists. It does when the killed server
+        was not reaped yet (never, in a container whose first process does not care), and when
+        some other process has got its number: a container that is started again counts anew.
+        The server's lock proves that none of ours is left; the working folder of the process,
+        that nobody started one on these data by hand. Elsewhere than on Linux Postgres decides.
         """
         file = self._cluster / "postmaster.pid"
+        if sys.platform != "linux" or not Path("/proc/self").exists():
+            return
         with contextlib.suppress(OSError, ValueError):
             pid = int(file.read_text().split()[0])
-            if Path(os.readlink(f"/proc/{pid}/cwd")) != self._cluster.resolve():
-                file.unlink()
+            try:
+                if Path(os.readlink(f"/proc/{pid}/cwd")) == self._cluster.resolve():
+                    return
+            except FileNotFoundError:
+                pass  # no such process, or a dead one that is still listed
+            file.unlink()
 
     def _answers(self) -> bool:
         """Wait for the first query to succeed, then make sure of the database.
@@ -167,7 +178,8 @@ class Postgres:
             # The caller's PG… variables are meant for other servers.
             sslmode="disable",
             gssencmode="disable",
-            connect_timeout=10,
+            # psycopg's shortest. A program that took our port may never answer.
+            connect_timeout=2,
             autocommit=True,
         ) as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE])

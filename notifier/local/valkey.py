@@ -56,7 +56,7 @@ class Valkey:
         if wipe:
             dump.unlink(missing_ok=True)
         else:
-            with self._connect() as client:
+            with self._connect(PATIENCE) as client:
                 client.save()
         self.server.end()
         self._start()
@@ -99,12 +99,12 @@ class Valkey:
             time.sleep(0.01)
         return False
 
-    def _connect(self) -> redis.Redis:
+    def _connect(self, patience: float = 1.0) -> redis.Redis:
         return redis.Redis(
             host="127.0.0.1",
             port=self._home.access.redis_port,
             password=self._home.access.redis_password,
-            socket_timeout=PATIENCE,
+            socket_timeout=patience,
             # Its own retries wait longer than the server needs to start.
             retry=Retry(NoBackoff(), 0),
         )
