@@ -32,11 +32,11 @@ def fan_out(dispatch_id: uuid.UUID, worker: Worker) -> None:
                 (held.id, held.token, worker.settings.lease, PAGE),
             ).one()
         if row.done is None:
-            log.warning("claim_lost", dispatch=held.id, event=held.event_id)
+            log.warning("claim_lost", dispatch=held.id, event_id=held.event_id)
             return
         pairs += row.pairs
         if row.done:
-            log.info("fanned_out", event=held.event_id, pairs=pairs, claim=held.attempts)
+            log.info("fanned_out", event_id=held.event_id, pairs=pairs, claim=held.attempts)
             return
         if worker.stopping() or time.monotonic() - started > worker.settings.chunk_seconds:
             with connect() as connection, connection.begin():

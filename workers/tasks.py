@@ -2,7 +2,7 @@
 
 import uuid
 
-from notifier import deliver, fanout, reconcile
+from notifier import deliver, fanout, queue, reconcile
 from workers.app import app, worker
 
 
@@ -24,3 +24,10 @@ def reconcile_task(dispatch_id: str) -> None:
 @app.task(name="notifier.noop")
 def noop_task() -> None:
     """Nothing: what Celery itself costs, for the benchmarks."""
+
+
+@app.task(name="notifier.echo")
+def echo_task(key: str) -> None:
+    """Say in Redis that it ran: a round trip, for the benchmarks."""
+    queue.redis().rpush(key, "ran")
+    queue.redis().expire(key, 60)

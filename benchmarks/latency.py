@@ -1,0 +1,87 @@
+"""From an emit's commit to `sent`, one event at a time, against a Celery no-op's round trip."""
+
+import statistics
+import time
+import uuid
+
+from benchmarks import null
+from benchmarks.bench import NOOP_QUEUE, Bench, Result, bench, result
+from notifier import emit, queue
+
+EVENTS = 200
+PAUSE = 0.02
+
+
+def noop_round_trip() -> float:
+    """Seconds from publishing a task to a worker process saying it ran."""
+    answer = f"bench:{uuid.uuid4()}"
+    started = time.monotonic()
+    queue.producer().send_task(
+        "notifier.echo",
+        args=(answer,),
+        exchange="notifier",
+        routing_key=NOOP_QUEUE,
+        declare=[queue.direct(NOOP_QUEUE)],
+        retry=False,
+    )
+    if queue.redis().blpop([answer], timeout=3) is None:
+        raise TimeoutError("no worker answered")
+    return time.monotonic() - started
+
+
+def emit_to_sent(running: Bench, tenant: uuid.UUID, number: int) -> float:
+    """Seconds from the emit's call to the outcome's time, by the database's clock."""
+    with running.pool.connect() as connection:
+        before = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+        event = emit(
+            connection,
+            null.TYPE,
+            {"offer": "one"},
+            tenant=tenant,
+            to={"recipients": [f"r{number}"]},
+            lane="critical",
+        )
+        connection.commit()
+        give_up = time.monotonic() + 5
+        while time.monotonic() < give_up:
+            sent = connection.exec_driver_sql(
+                "SELECT d.sent_at FROM notifier.notification_deliveries d "
+                "WHERE d.id BETWEEN notifier.id_low(%(e)s) AND notifier.id_high(%(e)s) "
+                "AND d.event_id = %(e)s AND d.sent_at IS NOT NULL",
+                {"e": event.id},
+            ).scalar_one_or_none()
+            connection.rollback()
+            if sent is not None:
+                return float((sent - before).total_seconds())
+            time.sleep(0.001)
+    raise TimeoutError("not sent within 5 s")
+
+
+def run(runs: int) -> Result:
+    """Medians; the runs also carry the 99th percentiles."""
+    figures = []
+    with bench() as running:
+        tenant = null.prepare(running, EVENTS)
+        with running.worker(), running.process("relay", "relay"):
+            for number in range(20):
+                emit_to_sent(running, tenant, number)
+                noop_round_trip()
+            for _ in range(runs):
+                ours, theirs = [], []
+                for number in range(EVENTS):
+                    ours.append(emit_to_sent(running, tenant, number) * 1000)
+                    time.sleep(PAUSE)
+                    theirs.append(noop_round_trip() * 1000)
+                    time.sleep(PAUSE)
+                figure, baseline = statistics.median(ours), statistics.median(theirs)
+                figures.append(
+                    {
+                        "figure": figure,
+                        "baseline": baseline,
+                        "ratio": figure / baseline,
+                        "p99": statistics.quantiles(ours, n=100)[98],
+                        "baseline_p99": statistics.quantiles(theirs, n=100)[98],
+                    }
+                )
+        running.check()
+    return result("latency", "ms p50", "celery-noop round trip, ms p50", figures)
