@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from urllib.parse import quote, urlsplit
@@ -94,7 +94,10 @@ def retry_after(value: str | None, now: datetime, most: timedelta) -> timedelta 
         seconds = float(value)
     except ValueError:
         try:
-            seconds = (parsedate_to_datetime(value) - now).total_seconds()
+            moment = parsedate_to_datetime(value)
+            if moment.tzinfo is None:  # "-0000": a time in UTC, its zone unknown
+                moment = moment.replace(tzinfo=UTC)
+            seconds = (moment - now).total_seconds()
         except (ValueError, TypeError, OverflowError, IndexError):
             return None
     if seconds != seconds:  # "nan" is a float, too

@@ -141,11 +141,16 @@ class Smtp(Provider):
 
     def _transmit(self, recipient: str, data: bytes, ends: float) -> Outcome:
         """On a kept connection; on a fresh one where that proves dead before the final dot."""
-        session = self._idle.pop() if self._idle else None
-        if session is not None:
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            pass
+        else:
             session.until(ends)
             outcome = self._try(session, recipient, data)
-            if outcome is not None:
+            # A 421 before the message is how servers end a connection that sat idle.
+            idled = isinstance(outcome, RetryLater) and outcome.code == "421"
+            if outcome is not None and (session.left or not idled):
                 return outcome
         try:
             session = Session(self._server, ends)
@@ -156,7 +161,7 @@ class Smtp(Provider):
         )
 
     def _try(self, session: Session, recipient: str, data: bytes) -> Outcome | None:
-        """None where the connection was closed before the message had left."""
+        """None where the connection was lost before the message had left."""
         try:
             outcome = session.transact(self._sender.address, recipient, data)
         except (OSError, SMTPException) as fault:
@@ -166,11 +171,13 @@ class Smtp(Provider):
             if isinstance(fault, TimeoutError):
                 return RetryLater("timeout", "the server did not answer in time")
             return None
+        except BaseException:
+            session.close()  # half-way through a dialogue, it can not be used again
+            raise
         if session.closing:
             session.close()
-            # A 421 before the message is how servers end a connection that sat idle.
-            return outcome if session.left else None
-        self._idle.append(session)
+        else:
+            self._idle.append(session)
         return outcome
 
 
