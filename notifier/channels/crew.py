@@ -3,6 +3,10 @@
 The engine may stop reading at any time (its lease runs low, it was told to stop). So the
 reader feeds: a message is given out only for an outcome that was read, and what has been
 given out but not begun is taken back when the reader leaves.
+
+A batch begins with one thread and gets another whenever no outcome has come for a moment: a
+server that answers at once is served twice as fast by one thread as by eight (they contend
+for the interpreter), one that takes its time by as many as there may be.
 """
 
 import logging
@@ -19,6 +23,10 @@ log = logging.getLogger("notifier.channels")
 
 AHEAD = 2
 """Messages given out per thread: one in hand, one waiting, so that no thread idles."""
+
+
+PATIENCE = 0.002
+"""Seconds without an outcome after which another thread joins."""
 
 
 def share(
@@ -41,25 +49,36 @@ def share(
         while (message := todo.get()) is not None:
             done.put((message, attempt(one, message)))
 
+    threads: list[Thread] = []
+
+    def join_in() -> None:
+        thread = Thread(target=work, name="notifier-send", daemon=True)
+        thread.start()
+        threads.append(thread)
+
+    def outcome() -> tuple[Message, Outcome]:
+        while len(threads) < hands and not todo.empty():
+            try:
+                return done.get(timeout=PATIENCE)
+            except Empty:
+                join_in()
+        return done.get()
+
     waiting = iter(messages)
     for message in islice(waiting, hands * AHEAD):
         todo.put(message)
-    threads = [Thread(target=work, name="notifier-send", daemon=True) for _ in range(hands)]
-    started: list[Thread] = []
     try:
-        for thread in threads:
-            thread.start()
-            started.append(thread)
+        join_in()
         for _ in range(len(messages)):
-            yield done.get()
+            yield outcome()
             following = next(waiting, None)
             if following is not None:
                 todo.put(following)
     finally:
         _empty(todo)
-        for _ in started:
+        for _ in threads:
             todo.put(None)
-        for thread in started:
+        for thread in threads:
             thread.join()
 
 

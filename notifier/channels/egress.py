@@ -78,6 +78,10 @@ def vetted(
     """
     addresses = wire.resolve(host, port, ends)
     for address in addresses:
-        if not is_allowed(ipaddress.ip_address(address.ip), allowed):
+        try:
+            ip = ipaddress.ip_address(address.ip)
+        except ValueError:  # with a scope that Python does not know
+            raise Forbidden from None
+        if not is_allowed(ip, allowed):
             raise Forbidden
     return addresses

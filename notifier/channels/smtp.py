@@ -8,7 +8,6 @@ from smtplib import SMTPException
 
 from notifier.channels import addresses, crew, variables, wire
 from notifier.channels.contract import Message, Provider
-from notifier.channels.http import kind
 from notifier.channels.mime import Composer, Sender
 from notifier.channels.smtp_session import NoSession, Server, Session
 from notifier.errors import SettingError
@@ -103,9 +102,7 @@ class Smtp(Provider):
 
     def send(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Outcome]]:
         composer = Composer(self._sender, datetime.now(UTC))
-        # Opening a connection costs about as much as two messages.
-        hands = min(self._connections, (len(messages) + 1) // 2)
-        return crew.share(messages, lambda message: self._one(composer, message), hands)
+        return crew.share(messages, lambda message: self._one(composer, message), self._connections)
 
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)
@@ -167,7 +164,7 @@ class Smtp(Provider):
         except (OSError, SMTPException) as fault:
             session.close()
             if session.left:
-                return Unsure(f"no answer after the message had left: {kind(fault)}")
+                return Unsure(f"no answer after the message had left: {wire.kind(fault)}")
             if isinstance(fault, TimeoutError):
                 return RetryLater("timeout", "the server did not answer in time")
             return None

@@ -67,7 +67,7 @@ class Webhook(Provider):
         return (CONCURRENCY, TIMEOUT, ALLOW_NETWORKS, CA_FILE)
 
     def send(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Outcome]]:
-        return crew.share(messages, self._post, min(self._concurrency, len(messages)))
+        return crew.share(messages, self._post, self._concurrency)
 
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)

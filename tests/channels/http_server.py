@@ -19,8 +19,9 @@ class Request:
 class HttpServer:
     """Listens on a free loopback port, in a thread of its own; the path says what it does.
 
-    `/status/503` answers so (`replies` adds headers), `/drip-head`, `/drip-body`, `/reset`,
-    `/hang`, `/huge`, `/bomb`, `/chunked`, `/garbage`, `/close`, `/early`; else 200.
+    `/status/503` answers so (`headers` adds some), `/drip-head`, `/drip-body`, `/reset`,
+    `/hang`, `/slow`, `/huge`, `/huge-head`, `/bomb`, `/chunked`, `/garbage`, `/close` and
+    `/early` do what they say; any other path answers 200.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
@@ -108,6 +109,9 @@ class HttpServer:
                 return False
             case ["hang"]:
                 await asyncio.sleep(60)
+            case ["slow"]:
+                await asyncio.sleep(0.02)
+                await self._say(writer, "HTTP/1.1 204 No Content\r\n\r\n")
             case ["garbage"]:
                 await self._say(writer, "what do you want\r\n\r\n")
                 return False

@@ -18,7 +18,7 @@ from tests.channels.conftest import make_message
 
 NOW = datetime(2026, 11, 21, 5, 0, tzinfo=UTC)
 SENDER = Sender("Notifier <notify@example.org>")
-SCALARS = st.characters(exclude_categories=("Cs",))
+SCALARS = st.characters(exclude_categories=["Cs"])
 HEADER_TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=300)
 BODY = st.text(SCALARS, max_size=2000) | st.text(st.sampled_from("ab .\r\n=\t-"), max_size=3000)
 
@@ -127,10 +127,10 @@ def test_a_senders_name_comes_back(name: str) -> None:
     # The standard library's own phrase parser keeps the blank between two encoded words,
     # which RFC 2047, 6.2 has a reader drop; `make_header` drops it.
     folded = email.message_from_bytes(octets, policy=email.policy.compat32)["From"]
-    shown = folded.replace("\n ", " ").removesuffix("notify@example.org>").removesuffix(" <")
+    shown = folded.replace("\n ", " ").removesuffix(" <notify@example.org>")
     if name.isascii() and shown.startswith('"'):
         shown = shown[1:-1].replace('\\"', '"').replace("\\\\", "\\")
-    assert str(make_header(decode_header(shown))).removesuffix("<").rstrip() == name
+    assert str(make_header(decode_header(shown))) == name
 
 
 @settings(max_examples=200, deadline=None)

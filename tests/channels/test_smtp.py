@@ -1,10 +1,15 @@
 """The SMTP provider against a real server on loopback, which answers as scripted."""
 
+import email
+import email.policy
+import socket
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import Envelope
 
 from notifier.channels.smtp import Smtp, stuffed
 from notifier.errors import SettingError
@@ -263,6 +268,41 @@ def test_a_domain_that_is_not_ascii_is_sent_in_idna(
 ) -> None:
     assert isinstance(outcome_of(provider, address="ada@bücher.example"), Accepted)
     assert smtp_server.mails[0][1] == "RCPT TO:<ada@xn--bcher-kva.example>"
+
+
+def test_a_server_written_by_others_understands_us() -> None:
+    received: list[Envelope] = []
+
+    class Handler:
+        async def handle_DATA(self, _: object, __: object, envelope: Envelope) -> str:
+            received.append(envelope)
+            return "250 taken"
+
+    controller = Controller(Handler(), hostname="127.0.0.1", port=0)
+    controller.port = _free_port()
+    controller.start()
+    try:
+        settings = {"HOST": "127.0.0.1", "PORT": str(controller.port), "SECURITY": "none"}
+        settings |= {"FROM": "notify@example.org"}
+        provider = Smtp.from_environment({f"NOTIFIER_SMTP_{k}": v for k, v in settings.items()})
+        assert provider is not None
+        text = ".\n.. dots\nGrüße\n"
+        messages = [make_message(parts={"subject": "s", "text": text}) for _ in range(20)]
+        assert all(isinstance(outcome, Accepted) for _, outcome in provider.send(messages))
+        provider.close()
+    finally:
+        controller.stop()
+    assert len(received) == 20
+    assert received[0].rcpt_tos == ["ada@example.com"]
+    assert isinstance(received[0].content, bytes)
+    mail = email.message_from_bytes(received[0].content, policy=email.policy.default)
+    assert mail.get_payload(decode=True) == text.replace("\n", "\r\n").encode()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(
