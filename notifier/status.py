@@ -81,7 +81,8 @@ MOVES: dict[Actor, dict[Status, frozenset[Status]]] = {
         S.QUEUED: frozenset({S.SENDING, S.SCHEDULED, S.CANCELLED, S.EXPIRED, S.REFUSED})
         | _ATTEMPTED,
         S.RETRYING: frozenset({S.SENDING, S.CANCELLED, S.EXPIRED, S.REFUSED}) | _ATTEMPTED,
-        S.SENDING: _ATTEMPTED,
+        # Back to queued: announced as about to be sent, and then not begun.
+        S.SENDING: _ATTEMPTED | {S.QUEUED},
         S.UNKNOWN: frozenset({S.SENT, S.DELIVERED, S.FAILED, S.BOUNCED, S.RETRYING}),
     },
     # A provider's word arrives late and in any order; it only ever moves a delivery forward,

@@ -36,7 +36,8 @@ class ChannelTraits:
     """How the engine treats a channel.
 
     chunk: deliveries one dispatch carries at most.
-    window: sends between two outcome writes at most; what a crash leaves in doubt.
+    window: sends between two outcome writes at most, fewer where a provider is slow; what a
+        crash leaves in doubt.
     """
 
     chunk: int
@@ -45,15 +46,15 @@ class ChannelTraits:
 
 
 TRAITS: dict[Channel, ChannelTraits] = {
-    Channel.EMAIL: ChannelTraits(chunk=500, window=100, in_doubt=InDoubt.RESEND),
+    Channel.EMAIL: ChannelTraits(chunk=500, window=500, in_doubt=InDoubt.RESEND),
     Channel.SMS: ChannelTraits(chunk=25, window=5, in_doubt=InDoubt.RECONCILE),
-    Channel.PUSH: ChannelTraits(chunk=100, window=50, in_doubt=InDoubt.RESEND),
+    Channel.PUSH: ChannelTraits(chunk=100, window=100, in_doubt=InDoubt.RESEND),
     Channel.INAPP: ChannelTraits(chunk=1000, window=1000, in_doubt=InDoubt.RESEND),
-    Channel.SLACK: ChannelTraits(chunk=50, window=10, in_doubt=InDoubt.RESEND),
-    Channel.TEAMS: ChannelTraits(chunk=50, window=10, in_doubt=InDoubt.RESEND),
+    Channel.SLACK: ChannelTraits(chunk=50, window=50, in_doubt=InDoubt.RESEND),
+    Channel.TEAMS: ChannelTraits(chunk=50, window=50, in_doubt=InDoubt.RESEND),
     Channel.VOICE: ChannelTraits(chunk=1, window=1, in_doubt=InDoubt.RECONCILE),
-    Channel.WEBHOOK: ChannelTraits(chunk=100, window=50, in_doubt=InDoubt.RESEND),
-    Channel.APPRISE: ChannelTraits(chunk=25, window=5, in_doubt=InDoubt.RESEND),
+    Channel.WEBHOOK: ChannelTraits(chunk=100, window=100, in_doubt=InDoubt.RESEND),
+    Channel.APPRISE: ChannelTraits(chunk=25, window=25, in_doubt=InDoubt.RESEND),
 }
 
 

@@ -1,0 +1,1 @@
+"""The processes that do the work: Celery workers, the relay and the timetable."""

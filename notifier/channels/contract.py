@@ -7,7 +7,7 @@ discovery, and one contract suite in the tests runs over all of them.
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
@@ -39,6 +39,10 @@ class Message:
     recipient_id: uuid.UUID | None = None
     secret: str | None = field(default=None, repr=False)
     unsubscribe_url: str | None = None
+
+
+MayStart = Callable[[], bool]
+"""Whether another send may begin: the lease holds for a provider's deadline, nobody said stop."""
 
 
 class Provider(ABC):
@@ -75,11 +79,15 @@ class Provider(ABC):
         """Names of the environment variables it reads, for `doctor` and the compose test."""
 
     @abstractmethod
-    def send(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Outcome]]:
+    def send(
+        self, messages: Sequence[Message], may_start: MayStart
+    ) -> Iterator[tuple[Message, Outcome]]:
         """Send each message once and yield what came of it, as it becomes known.
 
-        Never raises for a message's own fault or the vendor's: those are outcomes. The engine
-        may stop reading before the end; what was not yielded then was not sent, or is in doubt.
+        may_start: asked right before each send; once it says no, nothing more is begun, what is
+            under way is finished and yielded, and the iterator ends. A message that was not
+            yielded was not begun.
+        Never raises for a message's own fault or the vendor's: those are outcomes.
         """
 
     def check_address(self, channel: Channel, address: str) -> str | None:

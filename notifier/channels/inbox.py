@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from notifier.channels import addresses
-from notifier.channels.contract import Message, Provider
+from notifier.channels.contract import MayStart, Message, Provider
 from notifier.outcome import Accepted, Outcome
 from notifier.words import Channel
 
@@ -23,9 +23,13 @@ class Inbox(Provider):
     def variables(cls) -> Sequence[str]:
         return ()
 
-    def send(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Outcome]]:
+    def send(
+        self, messages: Sequence[Message], may_start: MayStart
+    ) -> Iterator[tuple[Message, Outcome]]:
         accepted = Accepted(delivered=True)
         for message in messages:
+            if not may_start():
+                return
             yield message, accepted
 
     def check_address(self, channel: Channel, address: str) -> str | None:

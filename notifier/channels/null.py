@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from notifier.channels import addresses
 from notifier.channels.calls import Calls, variables_of
-from notifier.channels.contract import Message, Provider
+from notifier.channels.contract import MayStart, Message, Provider
 from notifier.outcome import Accepted, NotFound, Outcome
 from notifier.words import Channel
 
@@ -27,14 +27,15 @@ class Null(Provider):
     def variables(cls) -> Sequence[str]:
         return variables_of(cls.name)
 
-    def send(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Outcome]]:
+    def send(
+        self, messages: Sequence[Message], may_start: MayStart
+    ) -> Iterator[tuple[Message, Outcome]]:
         accepted = Accepted()
-        if self._calls.idle:
-            for message in messages:
-                yield message, accepted
-            return
         for message in messages:
-            self._calls.note(message)
+            if not may_start():
+                return
+            if not self._calls.idle:
+                self._calls.note(message)
             yield message, accepted
 
     def check_address(self, channel: Channel, address: str) -> str | None:

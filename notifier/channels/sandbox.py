@@ -26,7 +26,7 @@ from datetime import timedelta
 
 from notifier.channels import addresses
 from notifier.channels.calls import Calls, variables_of
-from notifier.channels.contract import Message, Provider
+from notifier.channels.contract import MayStart, Message, Provider
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
 
@@ -77,8 +77,12 @@ class Sandbox(Provider):
     def variables(cls) -> Sequence[str]:
         return variables_of(cls.name)
 
-    def send(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Outcome]]:
+    def send(
+        self, messages: Sequence[Message], may_start: MayStart
+    ) -> Iterator[tuple[Message, Outcome]]:
         for message in messages:
+            if not may_start():
+                return
             self._calls.note(message)
             yield message, script(message)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from smtplib import SMTPException
 
 from notifier.channels import addresses, crew, variables, wire
-from notifier.channels.contract import Message, Provider
+from notifier.channels.contract import MayStart, Message, Provider
 from notifier.channels.mime import Composer, Sender
 from notifier.channels.smtp_session import NoSession, Server, Session
 from notifier.errors import SettingError
@@ -100,9 +100,16 @@ class Smtp(Provider):
             CA_FILE,
         )
 
-    def send(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Outcome]]:
+    def send(
+        self, messages: Sequence[Message], may_start: MayStart
+    ) -> Iterator[tuple[Message, Outcome]]:
         composer = Composer(self._sender, datetime.now(UTC))
-        return crew.share(messages, lambda message: self._one(composer, message), self._connections)
+        return crew.share(
+            messages,
+            lambda message: self._one(composer, message),
+            self._connections,
+            may_start,
+        )
 
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from notifier.channels import addresses, crew, egress, http, variables
-from notifier.channels.contract import Message, Provider
+from notifier.channels.contract import MayStart, Message, Provider
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
@@ -66,8 +66,10 @@ class Webhook(Provider):
     def variables(cls) -> Sequence[str]:
         return (CONCURRENCY, TIMEOUT, ALLOW_NETWORKS, CA_FILE)
 
-    def send(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Outcome]]:
-        return crew.share(messages, self._post, self._concurrency)
+    def send(
+        self, messages: Sequence[Message], may_start: MayStart
+    ) -> Iterator[tuple[Message, Outcome]]:
+        return crew.share(messages, self._post, self._concurrency, may_start)
 
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)

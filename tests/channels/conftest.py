@@ -54,6 +54,11 @@ def make_message(channel: Channel = Channel.EMAIL, **fields: Any) -> Message:
     return Message(**{**usual, **fields})
 
 
+def always() -> bool:
+    """Nobody said stop."""
+    return True
+
+
 class Certificate:
     """A self-signed certificate for loopback and `hook.test`, and contexts made of it."""
 

@@ -18,7 +18,7 @@ from notifier.channels import registry
 from notifier.channels.contract import Message, Provider
 from notifier.outcome import Accepted, NotFound, Rejected, RetryLater
 from notifier.words import TRAITS, Channel, InDoubt
-from tests.channels.conftest import make_message
+from tests.channels.conftest import always, make_message
 from tests.channels.http_server import HttpServer
 from tests.channels.smtp_server import SmtpServer
 
@@ -141,7 +141,7 @@ def test_the_deadline_leaves_room_in_a_lease_of_thirty_seconds(
 def test_every_message_has_exactly_one_outcome(stand: tuple[Provider, Stand], count: int) -> None:
     provider, where = stand
     messages = messages_for(provider, where, count)
-    answers = list(provider.send(messages))
+    answers = list(provider.send(messages, always))
     assert sorted(m.delivery_id for m, _ in answers) == sorted(m.delivery_id for m in messages)
     assert all(isinstance(outcome, Accepted) for _, outcome in answers)
     assert where.sent() in (count, 0)
@@ -155,7 +155,7 @@ def test_a_message_that_can_not_be_sent_is_an_outcome(
     (good,) = messages_for(provider, where, 1)
     for channel in provider.channels:
         bad = replace(good, channel=channel, address=address, parts={})
-        answers = list(provider.send([bad, bad, bad]))
+        answers = list(provider.send([bad, bad, bad], always))
         assert len(answers) == 3
         for _, outcome in answers:
             assert isinstance(outcome, Accepted | Rejected | RetryLater)
@@ -163,7 +163,7 @@ def test_a_message_that_can_not_be_sent_is_an_outcome(
 
 def test_a_reader_that_leaves_stops_the_sending(stand: tuple[Provider, Stand]) -> None:
     provider, where = stand
-    answers = provider.send(messages_for(provider, where, 300))
+    answers = provider.send(messages_for(provider, where, 300), always)
     next(answers)
     answers.close()  # type: ignore[attr-defined]
     sent = where.sent()
@@ -171,13 +171,28 @@ def test_a_reader_that_leaves_stops_the_sending(stand: tuple[Provider, Stand]) -
     time.sleep(0.05)
     assert where.sent() == sent
     assert not [t for t in threading.enumerate() if t.name == "notifier-send"]
-    again = list(provider.send(messages_for(provider, where, 5)))
+    again = list(provider.send(messages_for(provider, where, 5), always))
     assert all(isinstance(outcome, Accepted) for _, outcome in again)
+
+
+def test_once_told_not_to_start_it_begins_nothing_more(stand: tuple[Provider, Stand]) -> None:
+    provider, where = stand
+    words = iter([True] * 20)
+    asked = threading.Lock()
+
+    def may_start() -> bool:
+        with asked:
+            return next(words, False)
+
+    answers = list(provider.send(messages_for(provider, where, 300), may_start))
+    assert len(answers) == 20
+    assert where.sent() in (20, 0)
+    assert list(provider.send(messages_for(provider, where, 5), lambda: False)) == []
 
 
 def test_a_reader_that_pauses_is_not_run_away_from(stand: tuple[Provider, Stand]) -> None:
     provider, where = stand
-    answers = provider.send(messages_for(provider, where, 300))
+    answers = provider.send(messages_for(provider, where, 300), always)
     next(answers)
     time.sleep(0.1)
     assert where.sent() <= 40
@@ -186,10 +201,10 @@ def test_a_reader_that_pauses_is_not_run_away_from(stand: tuple[Provider, Stand]
 
 def test_closing_twice_is_harmless_and_sending_opens_again(stand: tuple[Provider, Stand]) -> None:
     provider, where = stand
-    list(provider.send(messages_for(provider, where, 3)))
+    list(provider.send(messages_for(provider, where, 3), always))
     provider.close()
     provider.close()
-    ((_, outcome),) = provider.send(messages_for(provider, where, 1))
+    ((_, outcome),) = provider.send(messages_for(provider, where, 1), always)
     assert isinstance(outcome, Accepted)
 
 

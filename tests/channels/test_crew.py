@@ -9,7 +9,7 @@ import pytest
 from notifier.channels import crew
 from notifier.channels.contract import Message
 from notifier.outcome import Accepted, Outcome, Unsure
-from tests.channels.conftest import make_message
+from tests.channels.conftest import always, make_message
 
 
 def test_a_fault_of_ours_is_one_outcome_and_is_logged_without_its_text(
@@ -23,7 +23,7 @@ def test_a_fault_of_ours_is_one_outcome_and_is_logged_without_its_text(
         return Accepted()
 
     with caplog.at_level(logging.ERROR):
-        answers = list(crew.share(messages, one, 3))
+        answers = list(crew.share(messages, one, 3, always))
     assert sum(isinstance(outcome, Unsure) for _, outcome in answers) == 1
     assert len(answers) == 10
     assert "RuntimeError" in caplog.text
@@ -42,7 +42,7 @@ def test_leaving_waits_for_what_is_under_way_and_begins_nothing() -> None:
         finished.append(message)
         return Accepted()
 
-    answers = crew.share([make_message() for _ in range(50)], one, 4)
+    answers = crew.share([make_message() for _ in range(50)], one, 4, always)
     next(answers)
     threading.Timer(0.1, gate.set).start()
     answers.close()  # type: ignore[attr-defined]
@@ -56,5 +56,14 @@ def test_slow_messages_overlap() -> None:
         return Accepted()
 
     began = time.monotonic()
-    assert len(list(crew.share([make_message() for _ in range(16)], one, 8))) == 16
+    assert len(list(crew.share([make_message() for _ in range(16)], one, 8, always))) == 16
     assert time.monotonic() - began < 0.3
+
+
+def test_a_question_that_fails_ends_the_batch(caplog: pytest.LogCaptureFixture) -> None:
+    def may_start() -> bool:
+        raise RuntimeError
+
+    with caplog.at_level(logging.ERROR):
+        answers = crew.share([make_message()] * 20, lambda _: Accepted(), 4, may_start)
+        assert list(answers) == []

@@ -13,7 +13,7 @@ from notifier.channels.sandbox import Sandbox, script
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
-from tests.channels.conftest import make_message
+from tests.channels.conftest import always, make_message
 
 
 def outcome(channel: Channel, address: str, attempt: int = 1) -> Outcome:
@@ -93,7 +93,7 @@ def test_the_providers_id_is_made_of_the_deliverys() -> None:
 
 def _send(log: str, attempt: int) -> None:
     provider = Sandbox.from_environment({"NOTIFIER_SANDBOX_LOG": log})
-    list(provider.send([make_message(attempt=attempt) for _ in range(200)]))
+    list(provider.send([make_message(attempt=attempt) for _ in range(200)], always))
     provider.close()
 
 
@@ -117,7 +117,7 @@ def test_a_call_is_counted_before_it_is_answered(tmp_path: Path) -> None:
         Sandbox.from_environment({"NOTIFIER_SANDBOX_LOG": str(log)}),
         Null.from_environment({"NOTIFIER_NULL_LOG": str(log)}),
     ):
-        answers = provider.send([make_message(), make_message()])
+        answers = provider.send([make_message(), make_message()], always)
         next(answers)
         provider.close()
     assert len(log.read_text().splitlines()) == 2
@@ -127,7 +127,7 @@ def test_a_call_is_counted_before_it_is_answered(tmp_path: Path) -> None:
 def test_latency_is_per_message(kind: type[Sandbox] | type[Null]) -> None:
     provider = kind.from_environment({f"NOTIFIER_{kind.name.upper()}_LATENCY_MS": "20"})
     began = time.monotonic()
-    list(provider.send([make_message() for _ in range(5)]))
+    list(provider.send([make_message() for _ in range(5)], always))
     assert 0.1 <= time.monotonic() - began < 0.3
 
 

@@ -14,7 +14,7 @@ from aiosmtpd.smtp import Envelope
 from notifier.channels.smtp import Smtp, stuffed
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
-from tests.channels.conftest import Certificate, make_message
+from tests.channels.conftest import Certificate, always, make_message
 from tests.channels.smtp_server import SmtpServer
 
 
@@ -38,7 +38,7 @@ def provider(smtp_server: SmtpServer) -> Iterator[Smtp]:
 
 
 def outcome_of(provider: Smtp, **fields: object) -> Outcome:
-    ((_, outcome),) = provider.send([make_message(**fields)])  # type: ignore[arg-type]
+    ((_, outcome),) = provider.send([make_message(**fields)], always)  # type: ignore[arg-type]
     return outcome
 
 
@@ -60,9 +60,9 @@ def test_lines_that_begin_with_a_dot_arrive_whole(smtp_server: SmtpServer, provi
 
 def test_a_connection_is_kept_over_batches(smtp_server: SmtpServer, provider: Smtp) -> None:
     for _ in range(3):
-        list(provider.send([make_message()]))
+        list(provider.send([make_message()], always))
     assert smtp_server.connections == 1
-    list(provider.send([make_message() for _ in range(100)]))
+    list(provider.send([make_message() for _ in range(100)], always))
     assert smtp_server.connections <= 4
     assert len(smtp_server.mails) == 103
 
@@ -71,7 +71,7 @@ def test_without_pipelining_one_command_is_sent_at_a_time() -> None:
     with SmtpServer(pipelining=False) as server:
         provider = provider_for(server)
         server.will("RCPT", "550 5.1.1 no such user")
-        outcomes = [o for _, o in provider.send([make_message(), make_message()])]
+        outcomes = [o for _, o in provider.send([make_message(), make_message()], always)]
         provider.close()
     assert outcomes == [
         Rejected("550", "550 5.1.1 no such user", address_dead=True),
@@ -288,7 +288,7 @@ def test_a_server_written_by_others_understands_us() -> None:
         assert provider is not None
         text = ".\n.. dots\nGrüße\n"
         messages = [make_message(parts={"subject": "s", "text": text}) for _ in range(20)]
-        assert all(isinstance(outcome, Accepted) for _, outcome in provider.send(messages))
+        assert all(isinstance(outcome, Accepted) for _, outcome in provider.send(messages, always))
         provider.close()
     finally:
         controller.stop()

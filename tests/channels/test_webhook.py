@@ -17,7 +17,7 @@ from notifier.channels.webhook import LONGEST_WAIT, Webhook, signature_headers
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
-from tests.channels.conftest import SECRET, Certificate, make_message
+from tests.channels.conftest import SECRET, Certificate, always, make_message
 from tests.channels.http_server import HttpServer
 
 LOOPBACK = {"NOTIFIER_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8, ::1/128"}
@@ -32,7 +32,7 @@ def provider() -> Iterator[Webhook]:
 
 def outcome_of(provider: Webhook, address: str, **fields: object) -> Outcome:
     message = make_message(Channel.WEBHOOK, address=address, **fields)
-    ((_, outcome),) = provider.send([message])
+    ((_, outcome),) = provider.send([message], always)
     return outcome
 
 
@@ -43,7 +43,7 @@ def test_a_signed_post_arrives(http_server: HttpServer, provider: Webhook) -> No
         address=http_server.url("/hook?a=b c".replace(" ", "%20")),
         parts={"body": body},
     )
-    ((_, outcome),) = provider.send([message])
+    ((_, outcome),) = provider.send([message], always)
     assert outcome == Accepted(raw="HTTP/1.1 200 OK", delivered=True)
     (request,) = http_server.requests
     assert request.line == "POST /hook?a=b%20c HTTP/1.1"
@@ -79,7 +79,7 @@ def test_the_id_stays_and_the_timestamp_moves_over_attempts(
             delivery_id=first.delivery_id,
             attempt=attempt,
         )
-        list(provider.send([again]))
+        list(provider.send([again], always))
     one, two = http_server.requests
     assert one.headers["webhook-id"] == two.headers["webhook-id"]
     assert int(two.headers["webhook-timestamp"]) - int(one.headers["webhook-timestamp"]) == 100
@@ -262,7 +262,7 @@ def test_as_many_are_under_way_as_the_server_needs(
     url = http_server.url(path)
     messages = [make_message(Channel.WEBHOOK, address=url) for _ in range(200)]
     began = time.monotonic()
-    outcomes = {m.delivery_id: outcome for m, outcome in provider.send(messages)}
+    outcomes = {m.delivery_id: outcome for m, outcome in provider.send(messages, always)}
     assert len(outcomes) == 200
     assert all(isinstance(outcome, Accepted) for outcome in outcomes.values())
     assert http_server.connections <= 8

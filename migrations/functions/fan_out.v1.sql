@@ -1,0 +1,202 @@
+-- The template that a delivery pins: the tenant's own before the shipped one, the channel's own
+-- before the short text, the locale, then its language, then English; the newest version.
+CREATE OR REPLACE FUNCTION notifier.pick_template(tenant uuid, event_type text, channel text, locale text)
+RETURNS uuid LANGUAGE sql STABLE AS $$
+    SELECT t.id FROM notifier.templates t
+    WHERE t.event_type = pick_template.event_type AND t.channel IN (pick_template.channel, 'short')
+      AND (t.tenant_id = tenant OR t.tenant_id IS NULL)
+      AND t.locale IN (pick_template.locale, split_part(pick_template.locale, '-', 1), 'en')
+    ORDER BY t.channel = 'short', t.tenant_id IS NULL, t.locale <> pick_template.locale,
+             t.locale = 'en', t.version DESC
+    LIMIT 1
+$$;
+
+-- Dispatches for deliveries just written, each of at most a chunk; returns how many deliveries
+-- they carry.
+CREATE OR REPLACE FUNCTION notifier.dispatch(e notifier.notification_events, channel text, ids uuid[], due timestamptz)
+RETURNS void LANGUAGE sql AS $$
+    INSERT INTO notifier.dispatches (kind, tenant_id, event_id, channel, lane, delivery_ids, due_at)
+    SELECT 'deliver', e.tenant_id, e.id, dispatch.channel, e.lane, array_agg(id ORDER BY n), due
+    FROM unnest(ids) WITH ORDINALITY AS carried(id, n)
+    GROUP BY (n - 1) / notifier.chunk_size(dispatch.channel)
+$$;
+
+-- One page of an event's fan-out: every (recipient, channel, contact point) of the page becomes a
+-- delivery, refused ones with their reason, and what is to be sent is put on dispatches.
+-- Repeating a page writes nothing twice: the delivery's id says what it is for.
+-- `next_after` is NULL once the audience is exhausted.
+CREATE OR REPLACE FUNCTION notifier.fan_out_page(
+    e notifier.notification_events, after uuid, size int,
+    OUT next_after uuid, OUT matched int, OUT created int, OUT refused int)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    event_type notifier.event_types;
+    late boolean := e.expires_at <= clock_timestamp();
+    status text := CASE WHEN e.scheduled_for > clock_timestamp() THEN 'scheduled' ELSE 'queued' END;
+    work record;
+    seen int;
+BEGIN
+    SELECT t.* INTO STRICT event_type FROM notifier.event_types t WHERE t.name = e.type;
+    matched := 0; created := 0; refused := 0;
+    FOR work IN
+        WITH members AS MATERIALIZED (
+            SELECT r.id, r.external_id, r.locale
+            FROM notifier.audience_page(e.tenant_id, e.type, e.audience, after, size) r
+        ), chosen AS MATERIALIZED (
+            SELECT c.channel, notifier.delivery_seed(e.id, c.channel, 0) AS seed,
+                   (SELECT p.enabled FROM notifier.user_notification_preferences p
+                    WHERE p.tenant_id = e.tenant_id AND p.recipient_id IS NULL AND p.channel = c.channel
+                      AND p.scope IN (e.type, 'category:' || event_type.category, '*')
+                    ORDER BY p.scope = '*', p.scope <> e.type LIMIT 1) AS enabled
+            FROM (SELECT DISTINCT jsonb_array_elements_text(
+                     coalesce(e.audience->'channels', to_jsonb(event_type.channels))) AS channel) c
+        ), texts AS MATERIALIZED (
+            SELECT l.locale, c.channel,
+                   notifier.pick_template(e.tenant_id, e.type, c.channel, l.locale) AS template_id
+            FROM (SELECT DISTINCT locale FROM members) l CROSS JOIN chosen c
+        ), pairs AS (
+            SELECT m.id AS recipient_id, m.locale, c.channel, c.seed, cp.id AS contact_point_id, cp.address,
+                   CASE
+                       WHEN NOT wanted.yes THEN 'opted_out'
+                       WHEN late THEN 'expired'
+                       WHEN cp.id IS NULL AND c.channel <> 'inapp' THEN 'no_address'
+                       WHEN EXISTS (SELECT FROM notifier.suppressions s
+                                    WHERE s.tenant_id = e.tenant_id AND s.channel = c.channel
+                                      AND s.address = cp.address) THEN 'suppressed_address'
+                   END AS reason
+            FROM members m CROSS JOIN chosen c
+            CROSS JOIN LATERAL (
+                SELECT NOT event_type.mutable OR coalesce(
+                    (SELECT p.enabled FROM notifier.user_notification_preferences p
+                     WHERE p.tenant_id = e.tenant_id AND p.recipient_id = m.id AND p.channel = c.channel
+                       AND p.scope IN (e.type, 'category:' || event_type.category, '*')
+                     ORDER BY p.scope = '*', p.scope <> e.type LIMIT 1),
+                    c.enabled, true) AS yes) wanted
+            LEFT JOIN notifier.contact_points cp
+                ON cp.recipient_id = m.id AND cp.channel = c.channel AND cp.dead_at IS NULL
+               AND c.channel <> 'inapp' AND wanted.yes
+            WHERE NOT (e.audience ? 'except' AND e.audience->'except' ? m.external_id)
+        ), written AS (
+            INSERT INTO notifier.notification_deliveries
+                (id, event_id, tenant_id, recipient_id, contact_point_id, template_id, channel, address,
+                 locale, status, reason)
+            SELECT notifier.delivery_id(e.id, p.seed, uuid_hash_extended(p.recipient_id,
+                       CASE WHEN p.contact_point_id IS NULL THEN 0 ELSE uuid_hash(p.contact_point_id) END)),
+                   e.id, e.tenant_id, p.recipient_id, p.contact_point_id, texts.template_id, p.channel,
+                   p.address, p.locale, CASE WHEN p.reason IS NULL THEN status ELSE 'refused' END, p.reason
+            FROM pairs p JOIN texts ON texts.locale = p.locale AND texts.channel = p.channel
+            ON CONFLICT DO NOTHING
+            RETURNING notification_deliveries.id, notification_deliveries.channel,
+                      notification_deliveries.reason
+        ), page AS (
+            SELECT count(*) AS rows, (array_agg(members.id ORDER BY members.id DESC))[1] AS last FROM members
+        )
+        SELECT w.channel, w.ids, w.taken, w.turned_away, page.rows, page.last
+        FROM page LEFT JOIN (
+            SELECT written.channel, array_agg(written.id) FILTER (WHERE reason IS NULL) AS ids,
+                   count(*) FILTER (WHERE reason IS NULL) AS taken,
+                   count(*) FILTER (WHERE reason IS NOT NULL) AS turned_away
+            FROM written GROUP BY written.channel) w ON true
+    LOOP
+        seen := work.rows;
+        next_after := CASE WHEN seen = size THEN work.last END;
+        created := created + coalesce(work.taken, 0);
+        refused := refused + coalesce(work.turned_away, 0);
+        IF work.ids IS NOT NULL THEN
+            PERFORM notifier.dispatch(e, work.channel, work.ids, coalesce(e.scheduled_for, clock_timestamp()));
+        END IF;
+    END LOOP;
+    matched := created + refused;
+END $$;
+
+-- The explicit addresses of an audience, which belong to no recipient.
+CREATE OR REPLACE FUNCTION notifier.fan_out_addresses(
+    e notifier.notification_events, OUT matched int, OUT created int, OUT refused int)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    late boolean := e.expires_at <= clock_timestamp();
+    work record;
+BEGIN
+    created := 0; refused := 0;
+    FOR work IN
+        WITH listed AS (
+            SELECT DISTINCT ON (a.channel, a.address) a.channel, a.address, coalesce(a.locale, 'en') AS locale
+            FROM jsonb_to_recordset(e.audience->'addresses') AS a(channel text, address text, locale text)
+        ), written AS (
+            INSERT INTO notifier.notification_deliveries
+                (id, event_id, tenant_id, template_id, channel, address, locale, status, reason)
+            SELECT notifier.delivery_id(e.id, notifier.delivery_seed(e.id, l.channel, 0),
+                                        hashtextextended(l.address, 1)),
+                   e.id, e.tenant_id, notifier.pick_template(e.tenant_id, e.type, l.channel, l.locale),
+                   l.channel, l.address, l.locale,
+                   CASE WHEN r.reason IS NULL THEN 'queued' ELSE 'refused' END, r.reason
+            FROM listed l CROSS JOIN LATERAL (SELECT CASE
+                WHEN late THEN 'expired'
+                WHEN EXISTS (SELECT FROM notifier.suppressions s
+                             WHERE s.tenant_id = e.tenant_id AND s.channel = l.channel
+                               AND s.address = l.address) THEN 'suppressed_address' END AS reason) r
+            ON CONFLICT DO NOTHING
+            RETURNING notification_deliveries.id, notification_deliveries.channel,
+                      notification_deliveries.reason
+        )
+        SELECT written.channel, array_agg(written.id) FILTER (WHERE reason IS NULL) AS ids,
+               count(*) FILTER (WHERE reason IS NULL) AS taken,
+               count(*) FILTER (WHERE reason IS NOT NULL) AS turned_away
+        FROM written GROUP BY written.channel
+    LOOP
+        created := created + work.taken;
+        refused := refused + work.turned_away;
+        IF work.ids IS NOT NULL THEN
+            PERFORM notifier.dispatch(e, work.channel, work.ids, clock_timestamp());
+        END IF;
+    END LOOP;
+    matched := created + refused;
+END $$;
+
+-- One step of a fan-out that a worker walks: under the event's lock, which a cancel takes too,
+-- writes the next page, counts it on the event and moves the dispatch's cursor, fenced by the
+-- claim's token. `done` deletes the dispatch. NULL `done` means the claim is lost.
+CREATE OR REPLACE FUNCTION notifier.fan_out_step(
+    dispatch_id uuid, claim uuid, lease interval, size int, OUT done boolean, OUT pairs int)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    work notifier.dispatches;
+    e notifier.notification_events;
+    page record;
+    listed record;
+BEGIN
+    SELECT d.* INTO work FROM notifier.dispatches d
+    WHERE d.id = dispatch_id AND d.token = claim AND d.lease_until > clock_timestamp() FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(uuid_hash_extended(work.event_id, 0));
+    SELECT n.* INTO STRICT e FROM notifier.notification_events n WHERE n.id = work.event_id;
+    IF EXISTS (SELECT FROM notifier.event_cancellations c
+               WHERE c.event_id = e.id AND c.delivery_id IS NULL) THEN
+        DELETE FROM notifier.dispatches d WHERE d.id = dispatch_id;
+        done := true; pairs := 0;
+        RETURN;
+    END IF;
+    -- Whatever was scheduled is due by now.
+    e.scheduled_for := NULL;
+    page := notifier.fan_out_page(e, coalesce(work.after, '00000000-0000-0000-0000-000000000000'), size);
+    pairs := page.matched;
+    IF work.after IS NULL AND e.audience ? 'addresses' THEN
+        listed := notifier.fan_out_addresses(e);
+        page.matched := page.matched + listed.matched;
+        page.created := page.created + listed.created;
+        page.refused := page.refused + listed.refused;
+    END IF;
+    done := page.next_after IS NULL;
+    UPDATE notifier.notification_events n
+    SET matched = n.matched + page.matched, created = n.created + page.created,
+        refused = n.refused + page.refused, fanned_out_at = CASE WHEN done THEN clock_timestamp() END
+    WHERE n.id = e.id;
+    IF done THEN
+        DELETE FROM notifier.dispatches d WHERE d.id = dispatch_id;
+    ELSE
+        UPDATE notifier.dispatches d
+        SET after = page.next_after, lease_until = clock_timestamp() + lease WHERE d.id = dispatch_id;
+    END IF;
+END $$;

@@ -1,0 +1,93 @@
+"""A delivery made into a message: its template, pinned at fan-out, rendered with its data."""
+
+import json
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection
+
+from notifier import unsubscribe
+from notifier.channels.contract import Message
+from notifier.errors import NotifierError
+from notifier.rendering import Template, compile_template
+from notifier.store import templates
+from notifier.store.deliveries import Loaded, LoadedEvent
+from notifier.words import Channel
+
+_KEPT = 4096
+_compiled: dict[uuid.UUID, Template] = {}
+
+
+class NoTemplate(NotifierError):
+    """The event type has no template for the channel."""
+
+
+def learn_templates(connection: Connection, loaded: Iterable[Loaded]) -> None:
+    """Compile the templates of `loaded` that this process has not met yet."""
+    wanted = {d.template_id for d in loaded} - _compiled.keys() - {None}
+    if not wanted:
+        return
+    if len(_compiled) > _KEPT:
+        _compiled.clear()
+    found = templates.template_parts(connection, [i for i in wanted if i is not None])
+    for template_id, parts in found.items():
+        _compiled[template_id] = compile_template(parts)
+
+
+def compose(delivery: Loaded, event: LoadedEvent, channel: Channel) -> Message:
+    """The message of a delivery; raises `RenderError` or `NoTemplate`."""
+    unsubscribe_url = (
+        unsubscribe.url(delivery.id) if channel is Channel.EMAIL and event.mutable else None
+    )
+    if channel is Channel.WEBHOOK:
+        parts = {"body": _body(delivery, event)}
+    else:
+        template = _compiled.get(delivery.template_id) if delivery.template_id else None
+        if template is None:
+            raise NoTemplate(f"{event.type}: expected a template for {channel}")
+        parts = template.render(_context(delivery, event, unsubscribe_url))
+    return Message(
+        delivery_id=delivery.id,
+        event_id=event.id,
+        tenant_id=delivery.tenant_id,
+        event_type=event.type,
+        channel=channel,
+        address=delivery.address,
+        parts=parts,
+        attempt=delivery.attempts + 1,
+        correlation_id=event.correlation_id,
+        recipient_id=delivery.recipient_id,
+        secret=delivery.secret,
+        unsubscribe_url=unsubscribe_url,
+    )
+
+
+def _context(delivery: Loaded, event: LoadedEvent, unsubscribe_url: str | None) -> dict[str, Any]:
+    return {
+        **event.payload,
+        "recipient": delivery.recipient,
+        "event": {
+            "id": str(event.id),
+            "type": event.type,
+            "created_at": event.created_at.isoformat(),
+        },
+        "tenant": {"id": str(event.tenant_id), "name": event.tenant_name},
+        "unsubscribe_url": unsubscribe_url,
+    }
+
+
+def _body(delivery: Loaded, event: LoadedEvent) -> str:
+    """The JSON an endpoint receives (the shape that Standard Webhooks proposes)."""
+    return json.dumps(
+        {
+            "type": event.type,
+            "timestamp": event.created_at.isoformat(),
+            "data": event.payload,
+            "event_id": str(event.id),
+            "delivery_id": str(delivery.id),
+            "recipient": delivery.recipient["external_id"],
+            "correlation_id": event.correlation_id,
+        },
+        separators=(",", ":"),
+    )

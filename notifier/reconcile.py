@@ -1,0 +1,119 @@
+"""Settle attempts in doubt on channels that must not repeat them: ask the provider first."""
+
+import time
+import uuid
+from datetime import timedelta
+
+from notifier import messages
+from notifier.deliver import Worker
+from notifier.log import logger
+from notifier.outcome import Accepted, NotFound, Rejected, Unsure
+from notifier.status import Actor, Status
+from notifier.store import deliveries, dispatches
+from notifier.store.deliveries import Move
+from notifier.store.engine import connect
+from notifier.words import DispatchKind
+
+log = logger("reconcile")
+
+ASK_AGAIN = timedelta(seconds=30)
+"""Wait before a provider that could not tell is asked again."""
+
+
+def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
+    """Ask the provider about every delivery of the dispatch, and act on what it says.
+
+    Found: its fact is written. Not found: it never arrived, and is sent. No answer: asked again,
+    and after `doubt_seconds` it becomes `unknown`, or is repeated where its tenant chose so.
+    """
+    with connect() as connection, connection.begin():
+        held = dispatches.claim(connection, dispatch_id, worker.settings.lease)
+        if held is None:
+            return
+        assert held.channel is not None
+        loaded = {d.id: d for d in deliveries.load(connection, held.delivery_ids)}
+        events = deliveries.load_events(connection, list({d.event_id for d in loaded.values()}))
+        messages.learn_templates(connection, loaded.values())
+        generous = deliveries.tenants_that_resend(
+            connection, list({d.tenant_id for d in loaded.values()})
+        )
+    provider = worker.providers[held.channel]
+    asked = [
+        messages.compose(d, events[d.event_id], held.channel)
+        for d in loaded.values()
+        if d.status is Status.SENDING
+    ]
+    moves: list[Move] = []
+    facts: list[tuple[uuid.UUID, str, int, str | None]] = []
+    again: list[uuid.UUID] = []
+    unsettled: list[uuid.UUID] = []
+    gone: list[uuid.UUID] = []
+    dead: list[tuple[uuid.UUID, str, str]] = []
+    keep_asking: list[uuid.UUID] = []
+    # The attempt that is in doubt is the one the row counts already.
+    asked_until = time.monotonic() + worker.settings.lease_seconds / 2
+    settled: set[uuid.UUID] = set()
+    for message, answer in provider.look_up(asked):
+        delivery = loaded[message.delivery_id]
+        settled.add(delivery.id)
+
+        def move(
+            after: Status, detail: str | None, code: str | None = None, of: uuid.UUID = delivery.id
+        ) -> None:
+            moves.append(
+                Move(of, Status.SENDING, after, loaded[of].attempts, provider.name, code, detail)
+            )
+
+        match answer:
+            case Accepted(provider_message_id, raw, delivered):
+                move(Status.DELIVERED if delivered else Status.SENT, raw)
+                if provider_message_id is not None:
+                    facts.append((delivery.id, provider_message_id, delivery.attempts, raw))
+            case Rejected(code, reason, address_dead):
+                move(Status.BOUNCED if address_dead else Status.FAILED, reason, code)
+                if address_dead:
+                    gone.append(delivery.id)
+                else:
+                    dead.append((delivery.id, code, reason))
+            case NotFound():
+                move(Status.RETRYING, "the provider has no trace of it", "not_found")
+                again.append(delivery.id)
+            case Unsure(reason):
+                if held.age.total_seconds() < worker.settings.doubt_seconds:
+                    keep_asking.append(delivery.id)
+                elif delivery.tenant_id in generous:
+                    move(Status.RETRYING, "repeated by its tenant's choice", "in_doubt")
+                    again.append(delivery.id)
+                else:
+                    move(Status.UNKNOWN, reason, "in_doubt")
+                    unsettled.append(delivery.id)
+        if time.monotonic() > asked_until:
+            break
+    # A delivery that is no longer `sending` was settled by its receipt.
+    keep_asking += [
+        d.id for d in loaded.values() if d.status is Status.SENDING and d.id not in settled
+    ]
+    with connect() as connection, connection.begin():
+        if not dispatches.shrink(connection, held, keep_asking, worker.settings.lease):
+            log.warning("claim_lost", dispatch=held.id)
+            return
+        deliveries.move(connection, Actor.ENGINE, moves, held.attempts)
+        if facts:
+            deliveries.tell(connection, provider.name, facts)
+        if again:
+            dispatches.add(connection, DispatchKind.DELIVER, held, again, timedelta())
+        if unsettled:
+            deliveries.doubt(connection, unsettled, "the provider could not tell")
+        if gone:
+            deliveries.retire_addresses(connection, gone, "rejected by the provider")
+        for delivery_id, code, reason in dead:
+            deliveries.dead_letter(connection, [delivery_id], code, reason)
+        if keep_asking:
+            dispatches.postpone(connection, held, ASK_AGAIN)
+    log.info(
+        "reconciled",
+        dispatch=held.id,
+        channel=held.channel,
+        settled=len(moves),
+        asked_again=len(keep_asking),
+    )

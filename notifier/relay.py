@@ -1,0 +1,127 @@
+"""The relay: rings on Redis whatever is due in Postgres, so that Redis may forget anything.
+
+Any number may run. It works while Redis is down only in the sense that nothing is lost: rings
+that did not arrive are taken back and tried again.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+
+from redis.client import PubSub
+from redis.exceptions import RedisError
+from sqlalchemy.exc import OperationalError
+
+from notifier import queue
+from notifier.log import logger
+from notifier.settings import Settings
+from notifier.store import dispatches, system
+from notifier.store.dispatches import Rung
+from notifier.store.engine import connect
+from notifier.words import Severity
+
+log = logger("relay")
+
+POLL = 0.1
+"""Seconds between two looks at Postgres when nobody pokes."""
+
+PARTIAL = 4
+"""Nearly empty dispatches that may wait in one queue; more of them wait here and are packed."""
+
+PAUSE_AFTER_FAILURE = 1.0
+PARTITIONS_EVERY = 3600.0
+PARTITIONS_AHEAD = timedelta(weeks=2)
+
+
+def run(settings: Settings, stopping: Callable[[], bool]) -> None:
+    """Relay until told to stop; survives Postgres and Redis being away."""
+    partitions_due = 0.0
+    log.info("relay_started")
+    ear = Ear()
+    while not stopping():
+        try:
+            if time.monotonic() >= partitions_due:
+                with connect() as connection, connection.begin():
+                    system.ensure_partitions(connection, PARTITIONS_AHEAD)
+                partitions_due = time.monotonic() + PARTITIONS_EVERY
+            notice_lost_queue()
+            if not relay_once(settings):
+                ear.wait(POLL)
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("relay_waits", error=type(error).__name__, why=str(error).split("\n")[0])
+            ear.close()
+            time.sleep(PAUSE_AFTER_FAILURE)
+    ear.close()
+    log.info("relay_stopped")
+
+
+def relay_once(settings: Settings) -> int:
+    """Pack and ring what is due now; how many dispatches were rung.
+
+    Rings after its own commit: a worker must find the dispatch, and a relay that dies between
+    the two leaves a dispatch that is rung again a little later.
+    """
+    with connect() as connection, connection.begin():
+        dispatches.pack(connection)
+        rung = dispatches.ring(
+            connection,
+            again=timedelta(seconds=settings.ring_again_seconds),
+            room=settings.rung_per_queue,
+            partial=PARTIAL,
+        )
+    for place, work in enumerate(rung):
+        try:
+            queue.ring(work.id, work.kind, work.channel, work.lane)
+        except Exception:
+            _take_back(rung[place:])
+            raise
+    if rung:
+        log.debug("rung", dispatches=len(rung), again=sum(work.rings > 1 for work in rung))
+    return len(rung)
+
+
+def _take_back(rung: list[Rung]) -> None:
+    with connect() as connection, connection.begin():
+        dispatches.unring(connection, [work.id for work in rung])
+
+
+def notice_lost_queue() -> None:
+    """See whether Redis has lost what was queued, and if so ring all of it again at once."""
+    if queue.redis().exists(queue.EPOCH):
+        return
+    if not queue.redis().set(queue.EPOCH, str(uuid.uuid4()), nx=True):
+        return
+    with connect() as connection, connection.begin():
+        lost = dispatches.forget_rings(connection)
+        if lost:
+            system.raise_event(
+                connection,
+                Severity.HIGH,
+                "queue_lost",
+                "Redis lost its queues; everything that waited in them is rung again",
+                {"dispatches": lost},
+            )
+    if lost:
+        log.warning("queue_lost", dispatches=lost)
+
+
+class Ear:
+    """Hears pokes from emitters, so that light load need not wait for the next poll."""
+
+    def __init__(self) -> None:
+        self._heard: PubSub | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Return at a poke, or after `seconds`."""
+        if self._heard is None:
+            self._heard = queue.pokes()
+        if self._heard.get_message(timeout=seconds):
+            # A burst of pokes is one reason to look, not many.
+            while self._heard.get_message(timeout=0):
+                pass
+
+    def close(self) -> None:
+        if self._heard is not None:
+            self._heard.close()
+            self._heard = None

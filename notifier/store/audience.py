@@ -1,0 +1,160 @@
+"""Tenants, recipients and their addresses, subscriptions and preferences."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from notifier.errors import InvalidAddress, InvalidValue
+
+# The field path names the recipient by its place, so that a batch's fault can be found.
+_UPSERT = """
+INSERT INTO notifier.recipients AS r (tenant_id, external_id, name, is_admin, locale, timezone, attributes)
+SELECT %(tenant)s, x.external_id, x.name, coalesce(x.is_admin, false), coalesce(x.locale, 'en'),
+       coalesce(x.timezone, 'UTC'), coalesce(x.attributes, '{}')
+FROM jsonb_to_recordset(%(given)s::jsonb)
+    AS x(external_id text, name text, is_admin boolean, locale text, timezone text, attributes jsonb)
+ON CONFLICT (tenant_id, external_id) DO UPDATE SET
+    name = excluded.name, is_admin = excluded.is_admin, locale = excluded.locale,
+    timezone = excluded.timezone, attributes = excluded.attributes, updated_at = now()
+RETURNING r.external_id, r.id
+"""
+
+_POINTS = """
+WITH given AS (
+    SELECT r.id AS recipient_id, c.channel, c.address, c.secret
+    FROM jsonb_to_recordset(%(given)s::jsonb) AS x(external_id text, contact_points jsonb)
+    JOIN notifier.recipients r ON r.tenant_id = %(tenant)s AND r.external_id = x.external_id
+    CROSS JOIN jsonb_to_recordset(x.contact_points) AS c(channel text, address text, secret text)
+)
+INSERT INTO notifier.contact_points (tenant_id, recipient_id, channel, address, secret)
+SELECT %(tenant)s, recipient_id, channel, address, secret FROM given
+ON CONFLICT (recipient_id, channel, address) DO UPDATE SET
+    dead_at = NULL, dead_reason = NULL, secret = coalesce(excluded.secret, contact_points.secret)
+"""
+
+_PROBLEM = """
+SELECT x.n - 1, c.n - 1, notifier.address_problem(c.point->>'channel', c.point->>'address')
+FROM jsonb_array_elements(%(given)s::jsonb) WITH ORDINALITY AS x(recipient, n)
+CROSS JOIN jsonb_array_elements(coalesce(x.recipient->'contact_points', '[]')) WITH ORDINALITY AS c(point, n)
+WHERE notifier.address_problem(c.point->>'channel', c.point->>'address') IS NOT NULL
+ORDER BY 1, 2 LIMIT 1
+"""
+
+
+def create_tenant(connection: Connection, name: str) -> uuid.UUID:
+    """A new tenant's id; raises `InvalidValue` where the name is taken."""
+    found = connection.exec_driver_sql(
+        "INSERT INTO notifier.tenants (name) VALUES (%s) ON CONFLICT DO NOTHING RETURNING id",
+        (name,),
+    ).scalar_one_or_none()
+    if found is None:
+        raise InvalidValue("name", "a name that no other tenant has")
+    tenant: uuid.UUID = found
+    return tenant
+
+
+def upsert_recipients(
+    connection: Connection, tenant: uuid.UUID, given: Sequence[Mapping[str, Any]]
+) -> dict[str, uuid.UUID]:
+    """Create or replace recipients by their external id, with their contact points added.
+
+    given: mappings of external_id, and optionally name, is_admin, locale, timezone (IANA),
+        attributes, contact_points [{channel, address, secret}].
+    Raises `InvalidAddress` or `InvalidValue` naming the field; then nothing was written.
+    """
+    zones = {g["timezone"] for g in given if g.get("timezone")}
+    for zone in zones:
+        if not is_timezone(zone):
+            place = next(i for i, g in enumerate(given) if g.get("timezone") == zone)
+            raise InvalidValue(f"recipients[{place}].timezone", "an IANA time zone (Europe/Paris)")
+    arguments = {"tenant": tenant, "given": json.dumps([dict(g) for g in given])}
+    problem = connection.exec_driver_sql(_PROBLEM, arguments).one_or_none()
+    if problem is not None:
+        place, point, expected = problem
+        raise InvalidAddress(f"recipients[{place}].contact_points[{point}].address", expected)
+    ids = {row[0]: row[1] for row in connection.exec_driver_sql(_UPSERT, arguments)}
+    connection.exec_driver_sql(_POINTS, arguments)
+    return ids
+
+
+def is_timezone(name: str) -> bool:
+    """Whether `name` is an IANA time zone."""
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        return False
+    return True
+
+
+def subscribe(
+    connection: Connection,
+    tenant: uuid.UUID,
+    event_type: str,
+    recipients: Sequence[uuid.UUID],
+    *,
+    is_active: bool = True,
+    admin_only: bool = False,
+) -> None:
+    """Subscribe recipients to an event type, or change their subscriptions."""
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.notification_subscriptions AS s "
+        "(tenant_id, event_type, recipient_id, is_active, admin_only) "
+        "SELECT %s, %s, x.id, %s, %s FROM unnest(%s::uuid[]) AS x(id) "
+        "ON CONFLICT (tenant_id, event_type, recipient_id) DO UPDATE "
+        "SET is_active = excluded.is_active, admin_only = excluded.admin_only",
+        (tenant, event_type, is_active, admin_only, list(recipients)),
+    )
+
+
+def prefer(
+    connection: Connection,
+    tenant: uuid.UUID,
+    recipient: uuid.UUID | None,
+    scope: str,
+    channel: str,
+    *,
+    enabled: bool,
+) -> None:
+    """Set whether a channel is wanted for a scope: an event type, 'category:work', or '*'.
+
+    recipient: None sets the tenant's default, underneath every recipient's own rows.
+    """
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.user_notification_preferences "
+        "(tenant_id, recipient_id, scope, channel, enabled) VALUES (%s, %s, %s, %s, %s) "
+        "ON CONFLICT (tenant_id, recipient_id, channel, scope) DO UPDATE "
+        "SET enabled = excluded.enabled, updated_at = now()",
+        (tenant, recipient, scope, channel, enabled),
+    )
+
+
+def put_topic(
+    connection: Connection, tenant: uuid.UUID, name: str, members: Sequence[uuid.UUID]
+) -> None:
+    """Create a topic where it is missing, and add members to it."""
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.topics (tenant_id, name) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (tenant, name),
+    )
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.topic_members (topic_id, recipient_id) "
+        "SELECT t.id, x.id FROM notifier.topics t CROSS JOIN unnest(%s::uuid[]) AS x(id) "
+        "WHERE t.tenant_id = %s AND t.name = %s ON CONFLICT DO NOTHING",
+        (list(members), tenant, name),
+    )
+
+
+def suppress(
+    connection: Connection, tenant: uuid.UUID, channel: str, address: str, reason: str
+) -> None:
+    """Never send to an address again, for the reason given."""
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.suppressions (tenant_id, channel, address, reason) "
+        "VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        (tenant, channel, address, reason),
+    )

@@ -1,0 +1,282 @@
+"""Deliveries: what a worker reads before it sends, and the writing of what came of it."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from notifier.status import Actor, Status, leaves
+from notifier.words import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A delivery as a worker needs it."""
+
+    id: uuid.UUID
+    event_id: uuid.UUID
+    tenant_id: uuid.UUID
+    recipient_id: uuid.UUID | None
+    contact_point_id: uuid.UUID | None
+    template_id: uuid.UUID | None
+    address: str
+    locale: str
+    status: Status
+    attempts: int
+    secret: str | None
+    recipient: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedEvent:
+    """The part of an event that its deliveries are rendered from."""
+
+    id: uuid.UUID
+    type: str
+    payload: dict[str, Any]
+    correlation_id: str
+    created_at: datetime
+    expires_at: datetime | None
+    tenant_id: uuid.UUID
+    tenant_name: str
+    category: str
+    mutable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One delivery's move and the facts that came with it."""
+
+    id: uuid.UUID
+    before: Status
+    after: Status
+    attempts: int
+    provider: str | None = None
+    code: str | None = None
+    detail: str | None = None
+
+
+_LOAD = """
+SELECT d.id, d.event_id, d.tenant_id, d.recipient_id, d.contact_point_id, d.template_id, d.address,
+       d.locale, d.status, d.attempts,
+       r.external_id, r.name, r.locale AS recipient_locale, r.timezone, r.attributes
+FROM unnest(%s::uuid[]) WITH ORDINALITY AS carried(id, n)
+JOIN notifier.notification_deliveries d ON d.id = carried.id
+LEFT JOIN notifier.recipients r ON r.id = d.recipient_id
+ORDER BY carried.n
+"""
+
+_SECRETS = """
+SELECT c.id, c.secret FROM unnest(%s::uuid[]) AS x(id)
+JOIN notifier.contact_points c ON c.id = x.id WHERE c.secret IS NOT NULL
+"""
+
+_EVENTS = """
+SELECT e.id, e.type, e.payload, e.correlation_id, e.created_at, e.expires_at, e.tenant_id,
+       t.name AS tenant_name, k.category, k.mutable
+FROM unnest(%s::uuid[]) AS x(id)
+JOIN notifier.notification_events e ON e.id = x.id
+JOIN notifier.tenants t ON t.id = e.tenant_id
+JOIN notifier.event_types k ON k.name = e.type
+"""
+
+
+def load(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Loaded]:
+    """The deliveries of a dispatch, in its order."""
+    rows = connection.exec_driver_sql(_LOAD, (list(ids),)).all()
+    points = [row[4] for row in rows if row[4] is not None]
+    secrets: dict[uuid.UUID, str] = {}
+    if points:
+        secrets = {row[0]: row[1] for row in connection.exec_driver_sql(_SECRETS, (points,))}
+    return [
+        Loaded(
+            row[0],
+            row[1],
+            row[2],
+            row[3],
+            row[4],
+            row[5],
+            row[6] or "",
+            row[7],
+            Status(row[8]),
+            row[9],
+            secrets.get(row[4]),
+            {
+                "id": str(row[3]) if row[3] else None,
+                "external_id": row[10],
+                "name": row[11],
+                "locale": row[12] or row[7],
+                "timezone": row[13] or "UTC",
+                "attributes": row[14] or {},
+            },
+        )
+        for row in rows
+    ]
+
+
+def load_events(connection: Connection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LoadedEvent]:
+    """The events of a dispatch's deliveries, by id."""
+    return {row[0]: LoadedEvent(*row) for row in connection.exec_driver_sql(_EVENTS, (list(ids),))}
+
+
+def stopped(
+    connection: Connection, event_ids: Sequence[uuid.UUID]
+) -> tuple[set[uuid.UUID], set[uuid.UUID], set[uuid.UUID]]:
+    """What must not be sent any more: cancelled events, cancelled deliveries, expired events."""
+    events: set[uuid.UUID] = set()
+    deliveries: set[uuid.UUID] = set()
+    expired: set[uuid.UUID] = set()
+    for event_id, delivery_id, late in connection.exec_driver_sql(
+        "SELECT c.event_id, c.delivery_id, false FROM unnest(%(ids)s::uuid[]) AS x(id) "
+        "JOIN notifier.event_cancellations c ON c.event_id = x.id "
+        "UNION ALL "
+        "SELECT e.id, NULL, true FROM unnest(%(ids)s::uuid[]) AS x(id) "
+        "JOIN notifier.notification_events e ON e.id = x.id "
+        "WHERE e.expires_at <= clock_timestamp()",
+        {"ids": list(event_ids)},
+    ):
+        if late:
+            expired.add(event_id)
+        elif delivery_id is None:
+            events.add(event_id)
+        else:
+            deliveries.add(delivery_id)
+    return events, deliveries, expired
+
+
+# The facts are written whatever the status is by now (a callback may have been faster); the
+# status only where it is still what the worker read, and the journal only tells moves that won.
+_MOVE = """
+WITH told AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(details)s::text[]) AS x(id, detail)
+), moved AS (
+    UPDATE notifier.notification_deliveries d
+    SET status = CASE WHEN d.status = %(before)s THEN %(after)s ELSE d.status END,
+        updated_at = CASE WHEN d.status = %(before)s THEN now() ELSE d.updated_at END,
+        attempts = greatest(d.attempts, %(attempts)s),
+        provider = coalesce(%(provider)s, d.provider),
+        code = %(code)s,
+        sent_at = CASE WHEN %(sent)s THEN coalesce(d.sent_at, now()) ELSE d.sent_at END,
+        delivered_at = CASE WHEN %(delivered)s THEN coalesce(d.delivered_at, now())
+                            ELSE d.delivered_at END
+    FROM told WHERE d.id = told.id
+    RETURNING d.id, told.detail, d.updated_at = now() AS won
+)
+INSERT INTO notifier.delivery_journal
+    (delivery_id, at, actor, from_status, to_status, attempt, claim, provider, code, detail)
+SELECT moved.id, now(), %(actor)s, %(before)s, %(after)s, %(attempts)s, %(claim)s, %(provider)s,
+       %(code)s, moved.detail
+FROM moved WHERE moved.won
+"""
+
+
+def move(connection: Connection, actor: Actor, moves: Sequence[Move], claim: int = 0) -> int:
+    """Write moves with their journal rows; how many won.
+
+    claim: which claim of its dispatch the worker holds.
+    Raises `ValueError` for a move that `actor` may not make: that is our own fault, never data's.
+    """
+    groups: dict[tuple[Any, ...], list[Move]] = {}
+    for m in moves:
+        key = (m.before, m.after, m.attempts, m.provider, m.code)
+        groups.setdefault(key, []).append(m)
+    won = 0
+    for (before, after, attempts, provider, code), members in groups.items():
+        if before not in leaves(actor, after):
+            raise ValueError(f"{actor} may not move a delivery from {before} to {after}")
+        won += connection.exec_driver_sql(
+            _MOVE,
+            {
+                "ids": [m.id for m in members],
+                "details": [m.detail for m in members],
+                "actor": actor,
+                "before": before,
+                "after": after,
+                "attempts": attempts,
+                "provider": provider,
+                "code": code,
+                "claim": claim,
+                "sent": after in (Status.SENT, Status.DELIVERED),
+                "delivered": after is Status.DELIVERED,
+            },
+        ).rowcount
+    return won
+
+
+def dead_letter(connection: Connection, ids: Sequence[uuid.UUID], code: str, reason: str) -> None:
+    """List deliveries that failed for good, where an operator can replay them."""
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.dead_letters "
+        "(delivery_id, tenant_id, event_id, channel, code, reason, attempts) "
+        "SELECT d.id, d.tenant_id, d.event_id, d.channel, %s, %s, d.attempts "
+        "FROM unnest(%s::uuid[]) AS x(id) JOIN notifier.notification_deliveries d ON d.id = x.id "
+        "ON CONFLICT (delivery_id) DO UPDATE SET code = excluded.code, reason = excluded.reason, "
+        "attempts = excluded.attempts, created_at = now()",
+        (code, reason, list(ids)),
+    )
+
+
+def doubt(connection: Connection, ids: Sequence[uuid.UUID], reason: str) -> None:
+    """List deliveries that stay in doubt until the provider or an operator settles them."""
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.in_doubt (delivery_id, tenant_id, channel, provider, reason) "
+        "SELECT d.id, d.tenant_id, d.channel, d.provider, %s "
+        "FROM unnest(%s::uuid[]) AS x(id) JOIN notifier.notification_deliveries d ON d.id = x.id "
+        "ON CONFLICT (delivery_id) DO NOTHING",
+        (reason, list(ids)),
+    )
+
+
+def retire_addresses(connection: Connection, deliveries: Sequence[uuid.UUID], reason: str) -> None:
+    """Mark the addresses of `deliveries` dead, and suppress them for their tenants."""
+    connection.exec_driver_sql(
+        "UPDATE notifier.contact_points c SET dead_at = now(), dead_reason = %s "
+        "FROM unnest(%s::uuid[]) AS x(id) JOIN notifier.notification_deliveries d ON d.id = x.id "
+        "WHERE c.id = d.contact_point_id AND c.dead_at IS NULL",
+        (reason, list(deliveries)),
+    )
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.suppressions (tenant_id, channel, address, reason) "
+        "SELECT DISTINCT d.tenant_id, d.channel, d.address, %s "
+        "FROM unnest(%s::uuid[]) AS x(id) JOIN notifier.notification_deliveries d ON d.id = x.id "
+        "WHERE d.address IS NOT NULL ON CONFLICT DO NOTHING",
+        (reason, list(deliveries)),
+    )
+
+
+def tell(
+    connection: Connection,
+    provider: str,
+    facts: Sequence[tuple[uuid.UUID, str, int, str | None]],
+    *,
+    late: bool = False,
+) -> None:
+    """Keep what a provider told: (delivery, the provider's id, attempt, raw status)."""
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.provider_messages "
+        "(delivery_id, provider, provider_message_id, attempt, raw_status, late) "
+        "SELECT x.id, %s, x.told, x.attempt, x.raw, %s "
+        "FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::text[]) AS x(id, told, attempt, raw)",
+        (provider, late, *(list(column) for column in zip(*facts, strict=True))),
+    )
+
+
+def tenants_that_resend(connection: Connection, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """The tenants among `ids` that chose to repeat what stays in doubt."""
+    rows = connection.exec_driver_sql(
+        "SELECT t.id FROM unnest(%s::uuid[]) AS x(id) JOIN notifier.tenants t ON t.id = x.id "
+        "WHERE t.resend_in_doubt",
+        (list(ids),),
+    )
+    return {row[0] for row in rows}
+
+
+def channel_of(connection: Connection, delivery_id: uuid.UUID) -> Channel | None:
+    """The channel of one delivery; None where there is no such delivery."""
+    found = connection.exec_driver_sql(
+        "SELECT channel FROM notifier.notification_deliveries WHERE id = %s", (delivery_id,)
+    ).scalar_one_or_none()
+    return Channel(found) if found else None

@@ -1,0 +1,49 @@
+"""Connections to Postgres: one pool per process, made after the fork."""
+
+from functools import cache
+
+from sqlalchemy import Connection, Engine, create_engine
+
+from notifier.errors import SettingError
+from notifier.settings import settings
+
+__all__ = ["Connection", "connect", "engine_for", "pool"]
+
+
+def engine_for(url: str, size: int = 5) -> Engine:
+    """A pool of up to `size` connections to `url`.
+
+    Statements are never prepared on the server, so that a PgBouncer in transaction mode may
+    stand between.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in {"postgresql", "postgres"}:
+        raise SettingError("NOTIFIER_DATABASE_URL", "a Postgres URL")
+    return create_engine(
+        f"postgresql+psycopg://{rest}",
+        pool_size=size,
+        max_overflow=0,
+        pool_pre_ping=False,
+        connect_args={
+            "prepare_threshold": None,
+            "connect_timeout": 5,
+            "application_name": "notifier",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+    )
+
+
+@cache
+def pool() -> Engine:
+    """This process's pool for `NOTIFIER_DATABASE_URL`."""
+    url = settings().database_url
+    if not url:
+        raise SettingError("NOTIFIER_DATABASE_URL", "a Postgres URL (or run `notifier up`)")
+    return engine_for(url)
+
+
+def connect() -> Connection:
+    """A connection of this process's pool, for a `with` block."""
+    return pool().connect()

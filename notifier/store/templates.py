@@ -1,0 +1,73 @@
+"""Event types and templates: registered once, read by id ever after."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+
+def put_event_type(
+    connection: Connection,
+    name: str,
+    *,
+    description: str,
+    category: str,
+    schema: Mapping[str, Any],
+    channels: Sequence[str],
+    lane: str,
+    mutable: bool,
+) -> None:
+    """Register an event type, or replace what is registered under its name."""
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.event_types "
+        "(name, description, category, schema, channels, lane, mutable) "
+        "VALUES (%s, %s, %s, %s::jsonb, %s, %s, %s) "
+        "ON CONFLICT (name) DO UPDATE SET description = excluded.description, "
+        "category = excluded.category, schema = excluded.schema, channels = excluded.channels, "
+        "lane = excluded.lane, mutable = excluded.mutable, updated_at = now() "
+        "WHERE (event_types.description, event_types.category, event_types.schema, "
+        "event_types.channels, event_types.lane, event_types.mutable) IS DISTINCT FROM "
+        "(excluded.description, excluded.category, excluded.schema, excluded.channels, "
+        "excluded.lane, excluded.mutable)",
+        (name, description, category, json.dumps(schema), list(channels), lane, mutable),
+    )
+
+
+def put_template(
+    connection: Connection,
+    event_type: str,
+    channel: str,
+    locale: str,
+    parts: Mapping[str, str],
+    tenant_id: uuid.UUID | None = None,
+) -> None:
+    """Add a version of a template, unless its newest version says the same."""
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.templates (tenant_id, event_type, channel, locale, version, parts) "
+        "SELECT %(tenant)s::uuid, %(type)s, %(channel)s, %(locale)s, "
+        "coalesce(max(t.version), 0) + 1, %(parts)s::jsonb FROM notifier.templates t "
+        "WHERE t.tenant_id IS NOT DISTINCT FROM %(tenant)s::uuid AND t.event_type = %(type)s "
+        "AND t.channel = %(channel)s AND t.locale = %(locale)s "
+        "HAVING (array_agg(t.parts ORDER BY t.version DESC))[1] IS DISTINCT FROM %(parts)s::jsonb",
+        {
+            "tenant": tenant_id,
+            "type": event_type,
+            "channel": channel,
+            "locale": locale,
+            "parts": json.dumps(dict(parts)),
+        },
+    )
+
+
+def template_parts(
+    connection: Connection, ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, dict[str, str]]:
+    """The parts of templates by id; a template never changes under its id."""
+    rows = connection.exec_driver_sql(
+        "SELECT t.id, t.parts FROM unnest(%s::uuid[]) AS x(id) "
+        "JOIN notifier.templates t ON t.id = x.id",
+        (list(ids),),
+    )
+    return {row[0]: row[1] for row in rows}

@@ -1,0 +1,26 @@
+"""Celery's tasks, a line each: what they do is in `notifier`."""
+
+import uuid
+
+from notifier import deliver, fanout, reconcile
+from workers.app import app, worker
+
+
+@app.task(name="notifier.deliver")
+def deliver_task(dispatch_id: str) -> None:
+    deliver.deliver(uuid.UUID(dispatch_id), worker())
+
+
+@app.task(name="notifier.fan_out")
+def fan_out_task(dispatch_id: str) -> None:
+    fanout.fan_out(uuid.UUID(dispatch_id), worker())
+
+
+@app.task(name="notifier.reconcile")
+def reconcile_task(dispatch_id: str) -> None:
+    reconcile.reconcile(uuid.UUID(dispatch_id), worker())
+
+
+@app.task(name="notifier.noop")
+def noop_task() -> None:
+    """Nothing: what Celery itself costs, for the benchmarks."""
