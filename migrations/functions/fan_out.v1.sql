@@ -80,9 +80,7 @@ BEGIN
             INSERT INTO notifier.notification_deliveries
                 (id, event_id, tenant_id, recipient_id, contact_point_id, template_id, channel, address,
                  locale, status, reason)
-            SELECT notifier.delivery_id(e.id, p.seed, uuid_hash_extended(p.recipient_id,
-                       CASE WHEN p.contact_point_id IS NULL THEN 0 ELSE uuid_hash(p.contact_point_id) END)),
-                   e.id, e.tenant_id, p.recipient_id, p.contact_point_id, texts.template_id, p.channel,
+            SELECT notifier.delivery_id(e.id, p.seed, p.recipient_id, p.contact_point_id), e.id, e.tenant_id, p.recipient_id, p.contact_point_id, texts.template_id, p.channel,
                    p.address, p.locale, CASE WHEN p.reason IS NULL THEN status ELSE 'refused' END, p.reason
             FROM pairs p JOIN texts ON texts.locale = p.locale AND texts.channel = p.channel
             ON CONFLICT DO NOTHING
@@ -126,7 +124,7 @@ BEGIN
             INSERT INTO notifier.notification_deliveries
                 (id, event_id, tenant_id, template_id, channel, address, locale, status, reason)
             SELECT notifier.delivery_id(e.id, notifier.delivery_seed(e.id, l.channel, 0),
-                                        hashtextextended(l.address, 1)),
+                                        md5(l.address)::uuid, NULL),
                    e.id, e.tenant_id, notifier.pick_template(e.tenant_id, e.type, l.channel, l.locale),
                    l.channel, l.address, l.locale,
                    CASE WHEN r.reason IS NULL THEN 'queued' ELSE 'refused' END, r.reason

@@ -62,7 +62,7 @@ def ascii_email(address: str) -> str | None:
 
     try:
         return validate_email(
-            address, check_deliverability=False, test_environment=True
+            address, check_deliverability=False, test_environment=True, strict=True
         ).ascii_email
     except EmailNotValidError:
         return None
@@ -72,7 +72,7 @@ def _is_email(address: str) -> bool:
     from email_validator import EmailNotValidError, validate_email
 
     try:
-        validate_email(address, check_deliverability=False, test_environment=True)
+        validate_email(address, check_deliverability=False, test_environment=True, strict=True)
     except EmailNotValidError:
         return False
     return True

@@ -3,6 +3,10 @@
 The reader feeds: a message is given out only for an outcome that was read. Whether a send may
 begin is asked in the thread that is about to begin it (the lease may run low, or somebody said
 stop); what was not begun is not yielded.
+
+A batch begins with one thread and gets another whenever no outcome has come for a moment: a
+server that answers at once is served twice as fast by one thread as by eight (they contend
+for the interpreter), one that takes its time by as many as there may be.
 """
 
 import logging
@@ -10,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 
 from notifier.channels.contract import MayStart, Message
 from notifier.outcome import Outcome, Unsure
@@ -19,6 +23,9 @@ log = logging.getLogger("notifier.channels")
 
 AHEAD = 2
 """Messages given out per thread: one in hand, one waiting, so that no thread idles."""
+
+PATIENCE = 0.002
+"""Seconds without an outcome after which another thread joins."""
 
 
 def share(
@@ -29,8 +36,8 @@ def share(
 ) -> Iterator[tuple[Message, Outcome]]:
     """Run `one` on every message, at most `hands` at once, and yield as outcomes come in.
 
-    When the iterator is closed early, sends under way are finished (each within its own
-    deadline), nothing further is begun, and no thread remains.
+    When the iterator is closed early, or `may_start` has said no once, sends under way are
+    finished (each within its own deadline), nothing further is begun, and no thread remains.
     """
     if hands <= 1 or len(messages) <= 1:
         for message in messages:
@@ -41,56 +48,71 @@ def share(
 
     todo: SimpleQueue[Message | None] = SimpleQueue()
     done: SimpleQueue[tuple[Message, Outcome | None]] = SimpleQueue()
+    stopped = Event()
+    threads: list[Thread] = []
 
     def work() -> None:
         while (message := todo.get()) is not None:
-            done.put((message, attempt(one, message) if may_start() else None))
+            done.put((message, None if stops() else attempt(one, message)))
+
+    def stops() -> bool:
+        if not stopped.is_set():
+            try:
+                if may_start():
+                    return False
+            except Exception as fault:  # a thread that ended here would leave the reader waiting
+                log.error("the question whether to go on failed: %s", _places(fault))
+            stopped.set()
+        return True
+
+    def join_in() -> None:
+        thread = Thread(target=work, name="notifier-send", daemon=True)
+        thread.start()
+        threads.append(thread)
+
+    def next_done() -> tuple[Message, Outcome | None]:
+        while len(threads) < hands and not todo.empty():
+            try:
+                return done.get(timeout=PATIENCE)
+            except Empty:
+                join_in()
+        return done.get()
 
     waiting = iter(messages)
+    given = 0
     for message in islice(waiting, hands * AHEAD):
         todo.put(message)
-    threads = [Thread(target=work, name="notifier-send", daemon=True) for _ in range(hands)]
-    started: list[Thread] = []
+        given += 1
     try:
-        for thread in threads:
-            thread.start()
-            started.append(thread)
-        for _ in range(len(messages)):
-            message, outcome = done.get()
+        join_in()
+        while given:
+            message, outcome = next_done()
+            given -= 1
             if outcome is not None:
                 yield message, outcome
-            following = next(waiting, None)
+            following = None if stopped.is_set() else next(waiting, None)
             if following is not None:
                 todo.put(following)
+                given += 1
     finally:
-        _empty(todo)
-        for _ in started:
+        stopped.set()
+        for _ in threads:
             todo.put(None)
-        for thread in started:
+        for thread in threads:
             thread.join()
 
 
 def attempt(one: Callable[[Message], Outcome], message: Message) -> Outcome:
-    """The outcome of `one`; a fault of ours is `Unsure`, because it may have been sent.
-
-    Only places are logged: an exception's text may hold an address or a body.
-    """
+    """The outcome of `one`; a fault of ours is `Unsure`, because it may have been sent."""
     try:
         return one(message)
     except Exception as fault:
-        places = "; ".join(
-            f"{frame.filename}:{frame.lineno} {frame.name}"
-            for frame in traceback.extract_tb(fault.__traceback__)
-        )
-        log.error(
-            "delivery %s: unexpected %s at %s", message.delivery_id, type(fault).__name__, places
-        )
+        log.error("delivery %s: unexpected %s", message.delivery_id, _places(fault))
         return Unsure(f"unexpected {type(fault).__name__} in the provider")
 
 
-def _empty(queue: "SimpleQueue[Message | None]") -> None:
-    while True:
-        try:
-            queue.get_nowait()
-        except Empty:
-            return
+def _places(fault: Exception) -> str:
+    """What failed and where; not the exception's text, which may hold an address or a body."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    places = "; ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
+    return f"{type(fault).__name__} at {places}"

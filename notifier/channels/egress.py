@@ -32,22 +32,17 @@ NEVER: tuple[Network, ...] = tuple(
         "203.0.113.0/24",
         "224.0.0.0/4",
         "240.0.0.0/4",
-        "::/96",  # unspecified, loopback, IPv4-compatible
-        "::ffff:0:0/96",  # IPv4-mapped: the socket would reach the IPv4 address
-        "64:ff9b::/96",  # NAT64: a gateway would reach the IPv4 address in its tail
-        "64:ff9b:1::/48",
-        "100::/64",
         "2001::/23",  # Teredo and other protocol assignments
         "2001:db8::/32",
         "2002::/16",  # 6to4
         "3fff::/20",
-        "5f00::/16",
-        "fc00::/7",
-        "fe80::/10",
-        "fec0::/10",
-        "ff00::/8",
     )
 )
+
+UNICAST = ipaddress.ip_network("2000::/3")
+"""The only part of IPv6 that is assigned for the public internet (IANA, RFC 4291, 2.4).
+Outside lie loopback, private, link-local and multicast, and the addresses that carry an IPv4
+address to which a socket (`::ffff:0:0/96`) or a gateway (NAT64, `64:ff9b::/96`) would go on."""
 
 
 class Forbidden(Exception):
@@ -67,6 +62,8 @@ def is_allowed(ip: IP, allowed: Sequence[Network] = ()) -> bool:
     """Whether a connection to `ip` may be opened: it is public, or in an allowed network."""
     if any(ip.version == network.version and ip in network for network in allowed):
         return True
+    if ip.version == 6 and ip not in UNICAST:
+        return False
     forbidden = any(ip.version == network.version and ip in network for network in NEVER)
     return not forbidden and ip.is_global and not ip.is_multicast
 
@@ -81,6 +78,10 @@ def vetted(
     """
     addresses = wire.resolve(host, port, ends)
     for address in addresses:
-        if not is_allowed(ipaddress.ip_address(address.ip), allowed):
+        try:
+            ip = ipaddress.ip_address(address.ip)
+        except ValueError:  # with a scope that Python does not know
+            raise Forbidden from None
+        if not is_allowed(ip, allowed):
             raise Forbidden
     return addresses

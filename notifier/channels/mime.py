@@ -10,7 +10,7 @@ import re
 import secrets
 from base64 import b64encode
 from datetime import datetime
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 
 from notifier.channels import addresses
 from notifier.channels.contract import Message
@@ -22,6 +22,7 @@ LINE_LIMIT = 998
 FOLD_AT = 76
 """Characters of a header line that holds encoded words at most (RFC 2047, 2)."""
 
+_SENDER = re.compile(r"(?:(?P<name>.*?)\s*<(?P<inside>[^<>]+)>|(?P<bare>[^<>\s]+))")
 _FORBIDDEN = re.compile(r"[\r\n\x00]")
 _PLAIN_TEXT = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 _PLAIN_URL = re.compile(r"[\x21-\x3b\x3d\x3f-\x7e]{1,900}")
@@ -42,10 +43,13 @@ class Sender:
     """
 
     def __init__(self, text: str) -> None:
-        name, address = parseaddr(text)
-        wire = None if _FORBIDDEN.search(text) else addresses.ascii_email(address)
-        if wire is None:
+        found = None if _FORBIDDEN.search(text) else _SENDER.fullmatch(text)
+        wire = addresses.ascii_email(found["inside"] or found["bare"]) if found else None
+        if found is None or wire is None:
             raise ValueError("not an e-mail address with or without a name")
+        name = found["name"] or ""
+        if len(name) > 1 and name[0] == name[-1] == '"':
+            name = re.sub(r"\\(.)", r"\1", name[1:-1])
         self.address = wire
         self.domain = wire.rpartition("@")[2]
         self.header = f"{_phrase(name)} <{wire}>" if name else wire
@@ -68,8 +72,9 @@ class Composer:
         self._alternative = (
             f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n\r\n'
         ).encode()
-        self._between = f"--{boundary}\r\n".encode()
-        self._end = f"--{boundary}--\r\n".encode()
+        # The CRLF before a boundary belongs to it, not to the body (RFC 2046, 5.1.1).
+        self._between = f"\r\n--{boundary}\r\n".encode()
+        self._end = f"\r\n--{boundary}--\r\n".encode()
 
     def compose(self, message: Message, recipient: str) -> bytes | Rejected:
         """The message with CRLF line ends, not yet dot-stuffed; or why there can be none.

@@ -8,7 +8,6 @@ from smtplib import SMTPException
 
 from notifier.channels import addresses, crew, variables, wire
 from notifier.channels.contract import MayStart, Message, Provider
-from notifier.channels.http import kind
 from notifier.channels.mime import Composer, Sender
 from notifier.channels.smtp_session import NoSession, Server, Session
 from notifier.errors import SettingError
@@ -105,9 +104,12 @@ class Smtp(Provider):
         self, messages: Sequence[Message], may_start: MayStart
     ) -> Iterator[tuple[Message, Outcome]]:
         composer = Composer(self._sender, datetime.now(UTC))
-        # Opening a connection costs about as much as two messages.
-        hands = min(self._connections, (len(messages) + 1) // 2)
-        return crew.share(messages, lambda message: self._one(composer, message), hands, may_start)
+        return crew.share(
+            messages,
+            lambda message: self._one(composer, message),
+            self._connections,
+            may_start,
+        )
 
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)
@@ -143,11 +145,16 @@ class Smtp(Provider):
 
     def _transmit(self, recipient: str, data: bytes, ends: float) -> Outcome:
         """On a kept connection; on a fresh one where that proves dead before the final dot."""
-        session = self._idle.pop() if self._idle else None
-        if session is not None:
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            pass
+        else:
             session.until(ends)
             outcome = self._try(session, recipient, data)
-            if outcome is not None:
+            # A 421 before the message is how servers end a connection that sat idle.
+            idled = isinstance(outcome, RetryLater) and outcome.code == "421"
+            if outcome is not None and (session.left or not idled):
                 return outcome
         try:
             session = Session(self._server, ends)
@@ -158,21 +165,23 @@ class Smtp(Provider):
         )
 
     def _try(self, session: Session, recipient: str, data: bytes) -> Outcome | None:
-        """None where the connection was closed before the message had left."""
+        """None where the connection was lost before the message had left."""
         try:
             outcome = session.transact(self._sender.address, recipient, data)
         except (OSError, SMTPException) as fault:
             session.close()
             if session.left:
-                return Unsure(f"no answer after the message had left: {kind(fault)}")
+                return Unsure(f"no answer after the message had left: {wire.kind(fault)}")
             if isinstance(fault, TimeoutError):
                 return RetryLater("timeout", "the server did not answer in time")
             return None
+        except BaseException:
+            session.close()  # half-way through a dialogue, it can not be used again
+            raise
         if session.closing:
             session.close()
-            # A 421 before the message is how servers end a connection that sat idle.
-            return outcome if session.left else None
-        self._idle.append(session)
+        else:
+            self._idle.append(session)
         return outcome
 
 

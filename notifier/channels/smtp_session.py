@@ -8,10 +8,10 @@ import re
 import smtplib
 import socket
 import ssl
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from notifier.channels import wire
-from notifier.channels.http import kind
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 
 REPLY_LINES = 64
@@ -47,7 +47,7 @@ class Server:
     security: str
     tls: ssl.SSLContext
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,11 @@ class Session(smtplib.SMTP):
         except smtplib.SMTPException as fault:
             self._refuse("auth", f"login impossible: {fault}")
         except ssl.SSLError as fault:
-            self._refuse("tls", f"no secure connection: {kind(fault)}")
+            self._refuse("tls", f"no secure connection: {wire.kind(fault)}")
         except OSError as fault:
-            self._refuse("connect", f"no connection: {kind(fault)}")
+            self._refuse("connect", f"no connection: {wire.kind(fault)}")
+        except ValueError:  # a login challenge that is not base64
+            self._refuse("protocol", "the server's words can not be understood")
         self.pipelining = self.has_extn("pipelining")
 
     def until(self, ends: float) -> None:
@@ -117,7 +119,7 @@ class Session(smtplib.SMTP):
     def farewell(self) -> None:
         """QUIT as good manners (RFC 5321, 4.1.1.10), without waiting for the answer."""
         try:
-            self.until(_soon())
+            self.until(time.monotonic() + 1)
             self._write(b"QUIT\r\n")
         except (OSError, smtplib.SMTPException, AssertionError):
             pass
@@ -249,9 +251,3 @@ def _own_name(stream: socket.socket) -> str:
         return name
     own = str(stream.getsockname()[0]).partition("%")[0]
     return f"[IPv6:{own}]" if ":" in own else f"[{own}]"
-
-
-def _soon() -> float:
-    import time
-
-    return time.monotonic() + 1

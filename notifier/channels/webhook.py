@@ -69,7 +69,7 @@ class Webhook(Provider):
     def send(
         self, messages: Sequence[Message], may_start: MayStart
     ) -> Iterator[tuple[Message, Outcome]]:
-        return crew.share(messages, self._post, min(self._concurrency, len(messages)), may_start)
+        return crew.share(messages, self._post, self._concurrency, may_start)
 
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)

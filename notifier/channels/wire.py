@@ -6,6 +6,7 @@ left. Writes and the TLS handshake need no such help: there CPython's timeout al
 the total (`socket.sendall` since 3.5, `SSLSocket.do_handshake` likewise).
 """
 
+import select
 import socket
 import ssl
 import threading
@@ -153,8 +154,12 @@ def dial(addresses: Sequence[Address], ends: float) -> TimedSocket:
 
 def is_stale(stream: Stream) -> bool:
     """Whether a kept connection that should be silent has something to say: a farewell."""
-    import select
-
     poll = select.poll()
     poll.register(stream, select.POLLIN | select.POLLHUP | select.POLLERR)
     return bool(poll.poll(0))
+
+
+def kind(fault: BaseException) -> str:
+    """A fault in words without addresses: its class, and the system's word for it."""
+    detail = getattr(fault, "verify_message", None) or getattr(fault, "strerror", None)
+    return f"{type(fault).__name__} ({detail})" if detail else type(fault).__name__

@@ -13,8 +13,9 @@ __all__ = ["Connection", "connect", "engine_for", "pool"]
 def engine_for(url: str, size: int = 5) -> Engine:
     """A pool of up to `size` connections to `url`.
 
-    Statements are never prepared on the server, so that a PgBouncer in transaction mode may
-    stand between.
+    Statements are prepared from their third use: planning a join over partitions costs more than
+    running it. A PgBouncer in transaction mode may stand between from version 1.22 on, which
+    keeps prepared statements itself (`max_prepared_statements`).
     """
     scheme, _, rest = url.partition("://")
     if scheme not in {"postgresql", "postgres"}:
@@ -25,7 +26,7 @@ def engine_for(url: str, size: int = 5) -> Engine:
         max_overflow=0,
         pool_pre_ping=False,
         connect_args={
-            "prepare_threshold": None,
+            "prepare_threshold": 3,
             "connect_timeout": 5,
             "application_name": "notifier",
             "keepalives_idle": 10,

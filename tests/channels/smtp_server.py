@@ -4,9 +4,6 @@ import asyncio
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable
-
-Answer = str | bytes | Callable[[asyncio.StreamWriter], object] | None
 
 
 class SmtpServer:
@@ -14,7 +11,8 @@ class SmtpServer:
 
     script: a verb (`GREETING`, `EHLO`, `MAIL`, `RCPT`, `DATA`, `DOT`, `AUTH`, …) and the
     answers to give, first one first; without an entry the usual answer is given. The answer
-    `CUT` closes the connection, `HANG` says nothing, `DRIP` sends a byte now and then.
+    `CUT` closes the connection, `HANG` says nothing, `DRIP` sends a byte now and then, `FLOOD`
+    lines without end.
     """
 
     CUT = "cut"
@@ -34,7 +32,6 @@ class SmtpServer:
         self.script: dict[str, deque[str]] = {}
         self.mails: list[tuple[str, str, bytes]] = []
         self.commands: list[str] = []
-        self.writes: list[bytes] = []
         self.connections = 0
         self.open = 0
         self._tls, self._implicit, self._login = tls, implicit_tls, login
@@ -112,7 +109,7 @@ class SmtpServer:
         while line := await reader.readline():
             text = line.decode("latin-1").rstrip("\r\n")
             verb = text.split(" ")[0].upper()
-            self.commands.append(text)
+            self.commands.append(verb + text[len(verb) :])
             match verb:
                 case "EHLO":
                     lines = ["test", *self._features]
@@ -133,11 +130,13 @@ class SmtpServer:
                     if in_mail:
                         await self._answer(writer, "NESTED", "503 5.5.1 nested MAIL")
                         continue
-                    sender, in_mail = text, True
                     recipient = ""
-                    await self._answer(writer, verb, "250 2.1.0 ok")
+                    if (await self._answer(writer, verb, "250 2.1.0 ok")).startswith("250"):
+                        sender, in_mail = text, True
                 case "RCPT":
-                    if (await self._answer(writer, verb, "250 2.1.5 ok")).startswith("2"):
+                    if not in_mail:
+                        await self._answer(writer, "EARLY", "503 5.5.1 MAIL first")
+                    elif (await self._answer(writer, verb, "250 2.1.5 ok")).startswith("2"):
                         recipient = text
                 case "DATA":
                     usual = "354 go on" if recipient else "554 5.5.1 no valid recipients"
@@ -146,10 +145,12 @@ class SmtpServer:
                     data = await _until_dot(reader)
                     in_mail = False
                     usual = "250 2.0.0 queued as 1" if recipient else "554 5.5.1 no recipients"
-                    if (await self._answer(writer, "DOT", usual)).startswith("2"):
+                    scripted = self.script.get("DOT")
+                    if (scripted[0] if scripted else usual).startswith("2"):
                         self.mails.append((sender, recipient, data))
+                    await self._answer(writer, "DOT", usual)
                 case "RSET":
-                    in_mail = False
+                    in_mail, recipient = False, ""
                     await self._answer(writer, verb, "250 2.0.0 ok")
                 case "QUIT":
                     await self._answer(writer, verb, "221 bye")

@@ -1,0 +1,80 @@
+"""The form of addresses, channel by channel."""
+
+import pytest
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.provisional import domains
+
+from notifier.channels.addresses import ascii_email, check_address
+from notifier.words import Channel
+
+GOOD = [
+    (Channel.EMAIL, "ada@example.com"),
+    (Channel.EMAIL, "ada+tag.x@sub.example.co.uk"),
+    (Channel.EMAIL, "ada@bücher.example"),
+    (Channel.EMAIL, "grüße@example.com"),
+    (Channel.SMS, "+4915112345678"),
+    (Channel.VOICE, "+12025550123"),
+    (Channel.WEBHOOK, "https://example.com/hook?x=1"),
+    (Channel.WEBHOOK, "http://[2a00::1]:8080/"),
+    (Channel.SLACK, "#general"),
+    (Channel.PUSH, "x" * 2048),
+    (Channel.INAPP, "user-1"),
+]
+
+BAD = [
+    (Channel.EMAIL, "ada"),
+    (Channel.EMAIL, "ada@"),
+    (Channel.EMAIL, "ada@example"),
+    (Channel.EMAIL, "ada@@example.com"),
+    (Channel.EMAIL, "ada@example..com"),
+    (Channel.EMAIL, "a" * 65 + "@example.com"),
+    (Channel.EMAIL, "ada@example.com\nBcc: eve@example.com"),
+    (Channel.EMAIL, "Ada <ada@example.com>"),
+    (Channel.SMS, "4915112345678"),
+    (Channel.SMS, "+0915112345678"),
+    (Channel.SMS, "+49 151 12345678"),
+    (Channel.SMS, "+1234567890123456"),
+    (Channel.SMS, "+٤٩١٥١١٢٣٤٥"),
+    (Channel.VOICE, "+123"),
+    (Channel.WEBHOOK, "ftp://example.com/"),
+    (Channel.WEBHOOK, "https://user:word@example.com/"),
+    (Channel.WEBHOOK, "https:///path"),
+    (Channel.WEBHOOK, "https://example.com:0/"),
+    (Channel.WEBHOOK, "https://example.com/a b"),
+    (Channel.SLACK, ""),
+    (Channel.SLACK, "   "),
+    (Channel.TEAMS, "a\x00b"),
+    (Channel.PUSH, "x" * 2049),
+    (Channel.APPRISE, "a\u2028b"),
+]
+
+
+@pytest.mark.parametrize(("channel", "address"), GOOD)
+def test_addresses_of_the_right_form_pass(channel: Channel, address: str) -> None:
+    assert check_address(channel, address) is None
+
+
+@pytest.mark.parametrize(("channel", "address"), BAD)
+def test_others_are_told_what_was_expected(channel: Channel, address: str) -> None:
+    assert check_address(channel, address)
+
+
+@settings(deadline=None)
+@given(st.from_regex(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,70}", fullmatch=True), domains())
+def test_the_quick_check_agrees_with_email_validator(local: str, domain: str) -> None:
+    address = f"{local}@{domain}"
+    try:
+        expected = validate_email(address, check_deliverability=False).ascii_email
+    except EmailNotValidError:
+        expected = None
+    found = ascii_email(address)
+    if expected is not None:
+        assert found is not None
+        assert found.lower() == expected.lower()
+
+
+def test_a_domain_goes_on_the_wire_in_idna_and_a_local_part_not_at_all() -> None:
+    assert ascii_email("ada@bücher.example") == "ada@xn--bcher-kva.example"
+    assert ascii_email("grüße@example.com") is None

@@ -1,0 +1,72 @@
+"""Which provider carries which channel."""
+
+import subprocess
+import sys
+
+import pytest
+
+from notifier.channels import registry
+from notifier.channels.contract import Provider
+from notifier.errors import SettingError
+from notifier.words import Channel
+
+SMTP = {"NOTIFIER_SMTP_HOST": "127.0.0.1", "NOTIFIER_SMTP_FROM": "a@example.org"}
+
+
+def chosen(environment: dict[str, str]) -> dict[str, str]:
+    return {str(channel): p.name for channel, p in registry.choose(environment).items()}
+
+
+def test_without_settings_nothing_leaves_but_webhooks() -> None:
+    assert chosen({}) == dict.fromkeys(Channel, "sandbox") | {
+        "inapp": "inbox",
+        "webhook": "webhook",
+    }
+
+
+def test_a_configured_provider_takes_its_channel() -> None:
+    assert chosen(SMTP)["email"] == "smtp"
+
+
+def test_names_win_over_what_is_configured() -> None:
+    setting = {"NOTIFIER_PROVIDERS": "email=smtp, webhook = webhook ,*=null,"}
+    assert chosen(SMTP | setting) == dict.fromkeys(Channel, "null") | {
+        "email": "smtp",
+        "webhook": "webhook",
+    }
+
+
+def test_one_instance_serves_all_its_channels() -> None:
+    instances: dict[Channel, Provider] = registry.choose({"NOTIFIER_PROVIDERS": "*=sandbox"})
+    assert len({id(provider) for provider in instances.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "known"),
+    [
+        ("email=sntp", "sandbox, smtp, webhook"),
+        ("mail=smtp", "email, sms, push"),
+        ("sms=smtp", "null, sandbox"),
+        ("*=smtp", "null, sandbox"),
+        ("email", "smtp"),
+        ("email=", "smtp"),
+        ("=smtp", "email"),
+        ("email=null,email=sandbox", "once"),
+        ("email=smtp", "NOTIFIER_SMTP_HOST"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_ones(value: str, known: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        registry.choose({"NOTIFIER_PROVIDERS": value})
+    assert caught.value.variable == "NOTIFIER_PROVIDERS"
+    assert known in caught.value.expected
+
+
+def test_finding_the_providers_loads_no_heavy_module() -> None:
+    program = (
+        "import sys; from notifier.channels import registry; registry.choose({});"
+        "heavy = {'requests', 'cryptography', 'email_validator', 'sqlalchemy', 'celery'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0)
