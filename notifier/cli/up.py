@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -36,6 +37,7 @@ def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
         signal.signal(number, lambda *_: stopping.set())
     with ExitStack() as cleanup:
         home = cleanup.enter_context(prepared())
+        no_api = no_api or find_spec("notifier.http") is None
         programs = usual(concurrency or os.cpu_count() or 1, api=not no_api)
         stack = Stack(programs, logs=home.folder / "logs")
         follower = Follower(stack, sys.stdout.write)
