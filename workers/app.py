@@ -5,7 +5,13 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_process_init, worker_shutting_down
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_ready,
+    worker_shutting_down,
+)
 
 from notifier import log, queue
 from notifier.channels import registry
@@ -82,6 +88,12 @@ def _open_process(**_: Any) -> None:
     _process["worker"] = make_worker()
 
 
+@worker_ready.connect
+def _tell_ready(**_: Any) -> None:
+    log.logger("worker").info("worker_ready")
+
+
 @worker_shutting_down.connect
-def _tell_children(**_: Any) -> None:
+def _tell_children(how: str = "", **_: Any) -> None:
     _stop[0] = 1
+    log.logger("worker").info("worker_stopping", how=how)

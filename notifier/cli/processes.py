@@ -34,7 +34,12 @@ def worker(
     log.configure()
     # It is about pickle, which is refused here, and about containers, which have one user.
     warnings.filterwarnings("ignore", category=SecurityWarning)
+    from celery.apps import worker as celery_worker
+
     from workers.app import app, make_worker
+
+    # Bare text among the structured logs; what it says is logged by the application.
+    celery_worker.safe_say = lambda *_, **__: None
 
     # Where Celery would print a traceback and go on.
     make_worker().check()
