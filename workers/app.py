@@ -11,6 +11,7 @@ from notifier import log, queue
 from notifier.channels import registry
 from notifier.deliver import Worker
 from notifier.settings import settings
+from workers.timetable import TIMETABLE
 
 app = Celery("notifier", broker=queue.redis_url(), include=["workers.tasks"])
 app.conf.update(
@@ -36,6 +37,10 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_transport_options=queue.TRANSPORT_OPTIONS,
+    beat_schedule=TIMETABLE,
+    # In memory: an entry that was missed does its whole work the next time, and two beats
+    # have no file to share.
+    beat_scheduler="celery.beat:Scheduler",
 )
 
 # One byte that the parent and its forked children share: the parent hears the signal to stop,

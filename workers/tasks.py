@@ -21,6 +21,11 @@ def reconcile_task(dispatch_id: str) -> None:
     reconcile.reconcile(uuid.UUID(dispatch_id), worker())
 
 
+@app.task(name="notifier.upkeep")
+def upkeep_task() -> None:
+    upkeep.upkeep()
+
+
 @app.task(name="notifier.noop")
 def noop_task() -> None:
     """Nothing: what Celery itself costs, for the benchmarks."""

@@ -1,9 +1,11 @@
 """Bring the schema `notifier` to a version; safe to run from many places at once."""
 
+from functools import cache
 from importlib import resources
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 _LOCK = 0x6E6F7469
@@ -19,8 +21,7 @@ def migrate(connection: Connection, version: str = "head") -> None:
     try:
         connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS notifier")
         connection.commit()
-        config = Config()
-        config.set_main_option("script_location", str(resources.files("migrations")))
+        config = _config()
         config.attributes["connection"] = connection
         if version == "head":
             command.upgrade(config, version)
@@ -43,3 +44,18 @@ def installed_version(connection: Connection) -> str | None:
     return connection.exec_driver_sql(
         "SELECT version_num FROM notifier.schema_version"
     ).scalar_one_or_none()
+
+
+@cache
+def versions() -> tuple[str, ...]:
+    """Every version there is, oldest first."""
+    found = ScriptDirectory.from_config(_config()).walk_revisions()
+    return tuple(revision.revision for revision in found)[::-1]
+
+
+def _config() -> Config:
+    config = Config()
+    # The path is not a template: a percent sign in it stands for itself.
+    location = str(resources.files("migrations")).replace("%", "%%")
+    config.set_main_option("script_location", location)
+    return config
