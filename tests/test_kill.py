@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from notifier.local.stack import Stack
 from sqlalchemy import Connection
 
 from notifier import emit, queue, relay
+from notifier.local.stack import Stack
 from notifier.settings import settings
 from notifier.store import audience, system
 from notifier.words import DispatchKind

@@ -1,5 +1,7 @@
 """`notifier status` and `doctor`."""
 
+from dataclasses import asdict
+
 import click
 
 from notifier.cli.printing import answer, json_option, table
@@ -52,4 +54,26 @@ def status(check: bool, as_json: bool) -> None:
         ]
     answer(as_json, facts, "\n".join(lines))
     if broken:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Look at settings, Postgres, Redis and providers; exit 1 if anything is wrong."""
+    from notifier.doctor import Level, examine
+    from notifier.settings import settings
+
+    marks = {Level.OK: "ok   ", Level.NOTE: "note ", Level.WRONG: "WRONG"}
+    found = []
+    for finding in examine(settings()):
+        found.append(finding)
+        if not as_json:
+            click.echo(f"{marks[finding.level]}  {finding.about}: {finding.what}")
+            if finding.mend:
+                click.echo(f"       → {finding.mend}")
+    wrong = sum(finding.level is Level.WRONG for finding in found)
+    facts = {"wrong": wrong, "findings": [asdict(finding) for finding in found]}
+    answer(as_json, facts, f"\n{wrong} wrong" if wrong else "\nnothing is wrong")
+    if wrong:
         raise click.exceptions.Exit(1)
