@@ -2,7 +2,7 @@
 
 import uuid
 
-from notifier import deliver, fanout, queue, reconcile
+from notifier import deliver, fanout, queue, reconcile, upkeep
 from workers.app import app, worker
 
 

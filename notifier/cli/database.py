@@ -6,7 +6,9 @@ from notifier.cli.printing import answer, json_option
 
 
 @click.command()
-@click.option("--to", "version", default="head", metavar="VERSION", help="An older version, as 0008.")
+@click.option(
+    "--to", "version", default="head", metavar="VERSION", help="An older version, as 0008."
+)
 @click.option(
     "--with-login",
     is_flag=True,

@@ -261,7 +261,7 @@ class Follower:
     def __init__(self, stack: Stack, write: Callable[[str], object]) -> None:
         self._files = {name: stack.log(name) for name in stack.names()}
         self._write = write
-        self._read = {name: 0 for name in self._files}
+        self._read = dict.fromkeys(self._files, 0)
         self._width = max(map(len, self._files), default=0)
 
     def skip(self) -> None:

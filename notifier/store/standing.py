@@ -49,16 +49,11 @@ def deliveries(connection: Connection) -> Mapping[Channel, Mapping[str, int]]:
 
 def dead_letters(connection: Connection) -> Mapping[str, int]:
     """Dead letters by their code."""
-    return {
-        code: count
-        for code, count in connection.exec_driver_sql(
+    return dict(connection.exec_driver_sql(
             "SELECT code, count(*) FROM notifier.dead_letters GROUP BY code ORDER BY 2 DESC, 1"
-        )
-    }
+        ))
 
 
 def in_doubt(connection: Connection) -> int:
     """Deliveries of which nobody knows whether they were sent."""
-    return int(
-        connection.exec_driver_sql("SELECT count(*) FROM notifier.in_doubt").scalar_one()
-    )
+    return int(connection.exec_driver_sql("SELECT count(*) FROM notifier.in_doubt").scalar_one())
