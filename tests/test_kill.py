@@ -110,7 +110,6 @@ def test_messages_published_twice_make_one_call_a_mail(
             queue.ring(row.id, DispatchKind.DELIVER, row.channel, row.lane)
     workers = {f"worker-{n}": ["worker", "-c", "1"] for n in range(4)}
     with stack(tmp_path, calls, latency_ms=50, **workers):
-        mails(connection, tenant, 10, events=0)
         until(lambda: finished(database), 60, "all sent")
     made = called(calls)
     assert (len(made), sum(made.values())) == (200, 200)
