@@ -57,7 +57,8 @@ def planned(connection: Any, event: uuid.UUID) -> list[Planned]:
     rows = _rows(
         connection,
         "SELECT r.external_id, d.channel, d.address, d.status, d.reason "
-        "FROM notifier.notification_deliveries d LEFT JOIN notifier.recipients r ON r.id = d.recipient_id "
+        "FROM notifier.notification_deliveries d "
+        "LEFT JOIN notifier.recipients r ON r.id = d.recipient_id "
         "WHERE d.event_id = :event ORDER BY r.external_id, d.channel, d.address",
         event=event,
     )
