@@ -139,6 +139,14 @@ class Stack:
         os.kill(pid, number)
         return pid
 
+    def end(self, name: str) -> None:
+        """End one program and do not start it again."""
+        child = self._children[name]
+        with self._lock:
+            child.gone = True
+            self._let_go(name)
+        self._wait(name, time.monotonic() + self._grace)
+
     def starts(self, name: str) -> int:
         """How often the program has been started."""
         child = self._children[name]
