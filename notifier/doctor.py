@@ -49,6 +49,12 @@ class Finding:
     mend: str = ""
 
 
+def examine_servers(settings: Settings) -> Iterator[Finding]:
+    """Only whether Postgres and Redis answer and fit: for a container's health check."""
+    yield from _database(settings)
+    yield from _redis(settings)
+
+
 def known_variables() -> list[str]:
     """Every `NOTIFIER_…` variable that anything reads."""
     found = {*setting_names(), *ELSEWHERE}

@@ -58,15 +58,16 @@ def status(check: bool, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--quick", is_flag=True, help="Only Postgres and Redis, for a health check.")
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(quick: bool, as_json: bool) -> None:
     """Look at settings, Postgres, Redis and providers; exit 1 if anything is wrong."""
-    from notifier.doctor import Level, examine
+    from notifier.doctor import Level, examine, examine_servers
     from notifier.settings import settings
 
     marks = {Level.OK: "ok   ", Level.NOTE: "note ", Level.WRONG: "WRONG"}
     found = []
-    for finding in examine(settings()):
+    for finding in examine_servers(settings()) if quick else examine(settings()):
         found.append(finding)
         if not as_json:
             click.echo(f"{marks[finding.level]}  {finding.about}: {finding.what}")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from notifier.errors import NotifierError
+from notifier.errors import NotifierError, SettingError
 from notifier.settings import Settings, settings
 
 LOOK = 0.2
@@ -107,6 +108,7 @@ def prepared() -> Iterator[Home]:
     from notifier.store.engine import pool
 
     given = settings()
+    _check_port(given)
     folder = Path(given.data_dir).expanduser().resolve()
     embedded = not given.database_url or not given.redis_url
     with ExitStack() as cleanup:
@@ -137,6 +139,19 @@ def prepared() -> Iterator[Home]:
         key = setup.first_tenant("default")
         pool().dispose()
         yield Home(folder, settings(), embedded, key)
+
+
+def _check_port(given: Settings) -> None:
+    """Refuse to start beside another program on the API's port: it would only fail later."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((given.http_host, given.http_port))
+        except OSError as error:
+            expected = (
+                f"a port that is free on {given.http_host} ({given.http_port}: {error.strerror})"
+            )
+            raise SettingError("NOTIFIER_HTTP_PORT", expected) from None
 
 
 def _kept_secret(folder: Path) -> str:

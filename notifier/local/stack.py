@@ -323,9 +323,7 @@ def _path() -> dict[str, str]:
 
     Not by the working folder: a `workers` package of the user's would be taken for ours.
     """
-    import notifier
-
-    root = Path(notifier.__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if root.name in {"site-packages", "dist-packages"}:
         return {}
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))}
