@@ -82,7 +82,8 @@ def assert_emitted(
         )
     ]
     if len(matching) != times:
-        others = [event.payload for event in found] or [event.type for event in emitted(connection)]
+        others: list[object] = [event.payload for event in found]
+        others = others or [event.type for event in emitted(connection)]
         raise AssertionError(
             f"expected {times} {event_type} with {dict(payload or {})}, found {len(matching)}; "
             f"emitted: {others}"
