@@ -24,9 +24,9 @@ def test_producers_see_what_they_emitted_and_roll_it_back(
         ("ada", "inapp", "queued", None),
         ("ada", "push", "refused", "no_address"),
     ]
-    with pytest.raises(AssertionError, match="expected 2 task.due_soon"):
+    with pytest.raises(AssertionError, match=r"expected 2 task\.due_soon"):
         assert_emitted(connection, "task.due_soon", times=2)
-    with pytest.raises(AssertionError, match="expected 1 trial.ended"):
+    with pytest.raises(AssertionError, match=r"expected 1 trial\.ended"):
         assert_emitted(connection, "trial.ended")
     with pytest.raises(AssertionError, match="expected no event"):
         assert_nothing_emitted(connection)
