@@ -57,7 +57,8 @@ def planned(connection: Any, event: uuid.UUID) -> list[Planned]:
     rows = _rows(
         connection,
         "SELECT r.external_id, d.channel, d.address, d.status, d.reason "
-        "FROM notifier.notification_deliveries d LEFT JOIN notifier.recipients r ON r.id = d.recipient_id "
+        "FROM notifier.notification_deliveries d "
+        "LEFT JOIN notifier.recipients r ON r.id = d.recipient_id "
         "WHERE d.event_id = :event ORDER BY r.external_id, d.channel, d.address",
         event=event,
     )
@@ -81,7 +82,8 @@ def assert_emitted(
         )
     ]
     if len(matching) != times:
-        others = [event.payload for event in found] or [event.type for event in emitted(connection)]
+        others: list[object] = [event.payload for event in found]
+        others = others or [event.type for event in emitted(connection)]
         raise AssertionError(
             f"expected {times} {event_type} with {dict(payload or {})}, found {len(matching)}; "
             f"emitted: {others}"

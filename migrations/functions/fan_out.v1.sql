@@ -32,7 +32,6 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     event_type notifier.event_types;
     late boolean := e.expires_at <= clock_timestamp();
-    status text := CASE WHEN e.scheduled_for > clock_timestamp() THEN 'scheduled' ELSE 'queued' END;
     work record;
     seen int;
 BEGIN
@@ -81,7 +80,7 @@ BEGIN
                 (id, event_id, tenant_id, recipient_id, contact_point_id, template_id, channel, address,
                  locale, status, reason)
             SELECT notifier.delivery_id(e.id, p.seed, p.recipient_id, p.contact_point_id), e.id, e.tenant_id, p.recipient_id, p.contact_point_id, texts.template_id, p.channel,
-                   p.address, p.locale, CASE WHEN p.reason IS NULL THEN status ELSE 'refused' END, p.reason
+                   p.address, p.locale, CASE WHEN p.reason IS NULL THEN 'queued' ELSE 'refused' END, p.reason
             FROM pairs p JOIN texts ON texts.locale = p.locale AND texts.channel = p.channel
             ON CONFLICT DO NOTHING
             RETURNING notification_deliveries.id, notification_deliveries.channel,
@@ -101,7 +100,7 @@ BEGIN
         created := created + coalesce(work.taken, 0);
         refused := refused + coalesce(work.turned_away, 0);
         IF work.ids IS NOT NULL THEN
-            PERFORM notifier.dispatch(e, work.channel, work.ids, coalesce(e.scheduled_for, clock_timestamp()));
+            PERFORM notifier.dispatch(e, work.channel, work.ids, clock_timestamp());
         END IF;
     END LOOP;
     matched := created + refused;
@@ -176,8 +175,6 @@ BEGIN
         done := true; pairs := 0;
         RETURN;
     END IF;
-    -- Whatever was scheduled is due by now.
-    e.scheduled_for := NULL;
     page := notifier.fan_out_page(e, coalesce(work.after, '00000000-0000-0000-0000-000000000000'), size);
     pairs := page.matched;
     IF work.after IS NULL AND e.audience ? 'addresses' THEN

@@ -68,7 +68,7 @@ class MailServer:
             writer.close()
 
     def _take(self, message: bytes) -> None:
-        head, _, rest = message.partition(b"X-Notifier-Delivery:")
+        _, _, rest = message.partition(b"X-Notifier-Delivery:")
         self.taken[rest.partition(b"\r\n")[0].strip().decode()] += 1
         if not self.example:
             self.example = message.decode(errors="replace")

@@ -116,12 +116,19 @@ class Scenario:
         )
         for cached in (settings, store_engine.pool, queue.redis, queue.producer):
             cached.cache_clear()
-        log.configure()
+        self._configure_log()
         self._cleanup.callback(lambda: store_engine.pool().dispose())
         self._say(
             f"Postgres and Valkey booted in {booted - began:.1f} s, "
             f"schema migrated in {time.monotonic() - booted:.1f} s"
         )
+
+    def _configure_log(self) -> None:
+        """This process speaks to a person; the programs keep their JSON."""
+        os.environ["NOTIFIER_LOG_FORMAT"] = "text"
+        log.configure()
+        del os.environ["NOTIFIER_LOG_FORMAT"]
+        settings.cache_clear()
 
     def addresses(self) -> str:
         """Where to look around while the demo stays up."""
@@ -292,7 +299,7 @@ class Scenario:
     def _break_things(self, relay: bool) -> None:
         """A campaign to everybody; SIGKILL for a worker that holds some of it; Redis emptied."""
         kind = next(kind for kind in catalogue.load() if kind.type == "campaign.completed")
-        began = time.monotonic()
+        before, began = self._mail.taken.total(), time.monotonic()
         with store_engine.connect() as connection, connection.begin():
             emit(
                 connection,
@@ -303,7 +310,11 @@ class Scenario:
                 lane="bulk",
             )
         self._say(f"\nA campaign to {self._recipients} recipients, by e-mail and inbox")
-        self._await(self._busy, 30, "a worker holds mail while more waits in Redis")
+        self._await(
+            lambda: self._mail.taken.total() > before + 100 and self._busy(),
+            30,
+            "a worker is sending mail while more waits in Redis",
+        )
         if not relay:
             self._say("--no-relay: stopping the relay for good")
             self._stack.end("relay")
