@@ -136,6 +136,22 @@ def _inside(connection: Connection) -> Iterator[Finding]:
         yield _wrong("postgres", f"is version {facts.version}", "upgrade it to 16 or newer")
     else:
         yield _ok("postgres", f"version {facts.version}, login {facts.login}")
+    if facts.mighty:
+        yield Finding(
+            Level.NOTE,
+            "roles",
+            f"{facts.login} is a superuser or owns the schema, and may do more than it has to",
+            "use a login of its own: `notifier migrate --with-login` makes one",
+        )
+    elif facts.member is False:
+        yield _wrong(
+            "roles",
+            f"{facts.login} has not the privileges of notifier_engine",
+            f"as the owner: GRANT notifier_engine TO {facts.login}",
+        )
+        return
+    elif facts.member:
+        yield _ok("roles", f"{facts.login} works as notifier_engine")
     found, newest = installed_version(connection), versions()[-1]
     if found != newest:
         yield _wrong(
@@ -147,22 +163,6 @@ def _inside(connection: Connection) -> Iterator[Finding]:
         )
         return
     yield _ok("schema", f"version {found}")
-    if facts.superuser:
-        yield Finding(
-            Level.NOTE,
-            "roles",
-            f"{facts.login} is a superuser, whom no privilege or row policy holds",
-            "use a login of its own: GRANT notifier_engine TO …",
-        )
-    elif not facts.member:
-        yield _wrong(
-            "roles",
-            f"{facts.login} has not the privileges of notifier_engine",
-            f"as the owner: GRANT notifier_engine TO {facts.login}",
-        )
-        return
-    else:
-        yield _ok("roles", f"{facts.login} works as notifier_engine")
     missing = health.without_partition(connection, PARTITIONS_AHEAD)
     if missing:
         yield _wrong(

@@ -37,6 +37,8 @@ def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopping.set())
     with ExitStack() as cleanup:
+        if not no_api:
+            _check_port(settings())
         home = cleanup.enter_context(prepared())
         no_api = no_api or find_spec("notifier.http") is None
         programs = usual(concurrency or os.cpu_count() or 1, api=not no_api)
@@ -108,7 +110,6 @@ def prepared() -> Iterator[Home]:
     from notifier.store.engine import pool
 
     given = settings()
-    _check_port(given)
     folder = Path(given.data_dir).expanduser().resolve()
     embedded = not given.database_url or not given.redis_url
     with ExitStack() as cleanup:

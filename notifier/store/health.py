@@ -10,25 +10,27 @@ from sqlalchemy import Connection
 class Server:
     """The server and the login this process has on it.
 
-    version: as 18.1. login: its name. superuser: it may do anything. member: it has the
-    privileges of `notifier_engine`.
+    version: as 18.1. login: its name. mighty: it is a superuser or owns the schema. member: it
+    has the privileges of `notifier_engine`; None where there is no such role yet.
     """
 
     version: str
     login: str
-    superuser: bool
-    member: bool
+    mighty: bool
+    member: bool | None
 
 
 def server(connection: Connection) -> Server:
     row = connection.exec_driver_sql(
         "SELECT split_part(current_setting('server_version'), ' ', 1) AS version, "
-        "current_user AS login, r.rolsuper AS superuser, "
-        "coalesce((SELECT pg_has_role(current_user, e.oid, 'USAGE') FROM pg_roles e "
-        "          WHERE e.rolname = 'notifier_engine'), false) AS member "
+        "current_user AS login, "
+        "r.rolsuper OR EXISTS (SELECT FROM pg_namespace n "
+        "                      WHERE n.nspname = 'notifier' AND n.nspowner = r.oid) AS mighty, "
+        "(SELECT pg_has_role(current_user, e.oid, 'USAGE') FROM pg_roles e "
+        " WHERE e.rolname = 'notifier_engine') AS member "
         "FROM pg_roles r WHERE r.rolname = current_user"
     ).one()
-    return Server(row.version, row.login, row.superuser, row.member)
+    return Server(row.version, row.login, row.mighty, row.member)
 
 
 def without_partition(connection: Connection, ahead: timedelta) -> list[str]:
