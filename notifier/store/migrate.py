@@ -1,9 +1,11 @@
 """Bring the schema `notifier` to a version; safe to run from many places at once."""
 
+from functools import cache
 from importlib import resources
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 _LOCK = 0x6E6F7469
@@ -43,3 +45,13 @@ def installed_version(connection: Connection) -> str | None:
     return connection.exec_driver_sql(
         "SELECT version_num FROM notifier.schema_version"
     ).scalar_one_or_none()
+
+
+@cache
+def newest_version() -> str:
+    """The version that this release's migrations end at."""
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("migrations")))
+    head = ScriptDirectory.from_config(config).get_current_head()
+    assert head is not None
+    return head
