@@ -118,13 +118,7 @@ NOOP_QUEUE = "notifier.inapp.bulk"
 
 def noop() -> None:
     """Publish Celery's smallest task on one of the worker's queues."""
-    queue.producer().send_task(
-        "notifier.noop",
-        exchange="notifier",
-        routing_key=NOOP_QUEUE,
-        declare=[queue.direct(NOOP_QUEUE)],
-        retry=False,
-    )
+    queue.publish("notifier.noop", "", NOOP_QUEUE)
 
 
 @contextmanager

@@ -16,14 +16,7 @@ def noop_round_trip() -> float:
     """Seconds from publishing a task to a worker process saying it ran."""
     answer = f"bench:{uuid.uuid4()}"
     started = time.monotonic()
-    queue.producer().send_task(
-        "notifier.echo",
-        args=(answer,),
-        exchange="notifier",
-        routing_key=NOOP_QUEUE,
-        declare=[queue.direct(NOOP_QUEUE)],
-        retry=False,
-    )
+    queue.publish("notifier.echo", answer, NOOP_QUEUE)
     if queue.redis().blpop([answer], timeout=3) is None:
         raise TimeoutError("no worker answered")
     return time.monotonic() - started

@@ -111,7 +111,7 @@ def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
             return None
         assert held.channel is not None
         loaded = {d.id: d for d in deliveries.load(connection, held.delivery_ids)}
-        if held.attempts > 1 and not _take_over(connection, held, loaded, worker):
+        if held.taken_over and not _take_over(connection, held, loaded, worker):
             return None
         rest = {i: loaded[i] for i in held.delivery_ids}
         events = deliveries.load_events(connection, list({d.event_id for d in rest.values()}))

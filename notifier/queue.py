@@ -66,10 +66,12 @@ def queue_names(channels: Iterable[Channel] = Channel, lanes: Iterable[Lane] = L
 
 
 def direct(name: str) -> Queue:
-    """A direct queue: messages of a topic exchange vanish silently after a FLUSHALL."""
-    return Queue(  # type: ignore[no-untyped-call] # kombu leaves it untyped
-        name, exchange="notifier", exchange_type="direct", routing_key=name
-    )
+    """A queue on the nameless exchange, which reaches it by its name alone.
+
+    Bindings of a named exchange live in Redis: once they are wiped, what a long-lived producer
+    publishes to it vanishes without an error.
+    """
+    return Queue(name, exchange="", routing_key=name)  # type: ignore[no-untyped-call] # kombu leaves it untyped
 
 
 @cache
@@ -88,15 +90,12 @@ def producer() -> Celery:
 
 def ring(dispatch_id: uuid.UUID, kind: DispatchKind, channel: Channel | None, lane: Lane) -> None:
     """Announce one dispatch on its queue; raises what the broker raised."""
-    name = queue_name(kind, channel, lane)
-    producer().send_task(
-        task_name(kind),
-        args=(str(dispatch_id),),
-        exchange="notifier",
-        routing_key=name,
-        declare=[direct(name)],
-        retry=False,
-    )
+    publish(task_name(kind), str(dispatch_id), queue_name(kind, channel, lane))
+
+
+def publish(task: str, argument: str, name: str) -> None:
+    """Put one message for `task` on the queue `name`; raises what the broker raised."""
+    producer().send_task(task, args=(argument,), queue=direct(name), retry=False)
 
 
 @cache

@@ -23,8 +23,6 @@ app = Celery("notifier", broker=queue.redis_url(), include=["workers.tasks"])
 app.conf.update(
     task_queues=[queue.direct(name) for name in queue.queue_names()],
     task_default_queue="notifier.unrouted",
-    task_default_exchange="notifier",
-    task_default_exchange_type="direct",
     task_create_missing_queues=False,
     accept_content=["json"],
     task_serializer="json",

@@ -27,7 +27,7 @@ def upkeep_task() -> None:
 
 
 @app.task(name="notifier.noop")
-def noop_task() -> None:
+def noop_task(_: str) -> None:
     """Nothing: what Celery itself costs, for the benchmarks."""
 
 

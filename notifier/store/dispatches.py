@@ -38,6 +38,8 @@ class Claim:
     event_id: uuid.UUID | None
     delivery_ids: list[uuid.UUID]
     attempts: int
+    taken_over: bool
+    """Whether a lease had run out on it: its last worker died, or froze, with it in hand."""
     age: timedelta
 
 
@@ -89,12 +91,17 @@ def forget_rings(connection: Connection) -> int:
 def claim(connection: Connection, dispatch_id: uuid.UUID, lease: timedelta) -> Claim | None:
     """Take the dispatch for `lease`; None where another holds it, or it is done, or not due."""
     row = connection.exec_driver_sql(
+        # The inner lock makes the old lease visible to RETURNING; the outer condition holds for
+        # the row as it is once the lock is ours.
+        "WITH free AS MATERIALIZED ("
+        "SELECT id, lease_until IS NOT NULL AS taken_over FROM notifier.dispatches "
+        "WHERE id = %(id)s AND (lease_until IS NULL OR lease_until < clock_timestamp()) "
+        "AND due_at <= clock_timestamp() FOR UPDATE) "
         "UPDATE notifier.dispatches d SET token = gen_random_uuid(), "
         "lease_until = clock_timestamp() + %(lease)s, attempts = d.attempts + 1 "
-        "WHERE d.id = %(id)s AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp()) "
-        "AND d.due_at <= clock_timestamp() "
+        "FROM free WHERE d.id = free.id "
         "RETURNING d.id, d.token, d.kind, d.channel, d.lane, d.tenant_id, d.event_id, "
-        "d.delivery_ids, d.attempts, clock_timestamp() - d.created_at AS age",
+        "d.delivery_ids, d.attempts, free.taken_over, clock_timestamp() - d.created_at AS age",
         {"id": dispatch_id, "lease": lease},
     ).one_or_none()
     if row is None:
@@ -109,6 +116,7 @@ def claim(connection: Connection, dispatch_id: uuid.UUID, lease: timedelta) -> C
         event_id=row.event_id,
         delivery_ids=row.delivery_ids,
         attempts=row.attempts,
+        taken_over=row.taken_over,
         age=row.age,
     )
 
