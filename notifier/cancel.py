@@ -40,39 +40,20 @@ def cancel(
     """
     if (event is None) == (delivery is None):
         raise TypeError("cancel() takes either an event or a delivery")
-    from notifier.status import Actor, Status
-    from notifier.store import cancellations, deliveries, dispatches
-    from notifier.store.deliveries import Move
+    from notifier.store import cancellations
     from notifier.store.engine import connect
 
     with connect() as connection, connection.begin():
-        event_id = cancellations.record(connection, event, delivery, tenant, actor)
-    if event_id is None:
+        begun = cancellations.begin(connection, tenant, event, delivery, actor)
+    if begun is None:
         raise NotFoundError(
             "event" if event else "delivery", "the id of one that exists in this tenant"
         )
-    with connect() as connection:
-        holders = dispatches.holding(connection, event_id)
+    event_id, dispatches = begun
     stopped = 0
-    for dispatch_id in holders:
+    for dispatch in dispatches:
         with connect() as connection, connection.begin():
-            locked = dispatches.lock_free(connection, dispatch_id)
-            if locked is None:
-                continue
-            chosen = cancellations.chosen(connection, locked.delivery_ids, event_id, delivery)
-            # `sending` is not a status that a cancel may leave: the provider may have it.
-            moves = [
-                Move(i, before, Status.CANCELLED, attempts)
-                for i, before, attempts in chosen
-                if before is not Status.SENDING
-            ]
-            stopped += deliveries.move(connection, Actor.OPERATOR, moves)
-            gone = {m.id for m in moves}
-            rest = [i for i in locked.delivery_ids if i not in gone]
-            if rest or locked.delivery_ids:
-                dispatches.keep_only(connection, locked, rest)
-            elif delivery is None:
-                dispatches.keep_only(connection, locked, [])
+            stopped += cancellations.empty(connection, dispatch, event_id, delivery)
     with connect() as connection:
         in_flight, sent = cancellations.counts(connection, event_id, delivery)
     return Cancelled(stopped, in_flight, sent)

@@ -191,8 +191,9 @@ BEGIN
     e.matched := 0; e.created := 0; e.refused := 0;
 
     IF e.idempotency_key IS NOT NULL THEN
-        -- The default of `correlation_id` is new each time, so the body is what the caller sent.
-        body := sha256(convert_to(jsonb_build_array(event_type, payload, audience, options)::text, 'UTF8'));
+        -- The body is what the caller sent, but for the correlation id: a retry has one of its own.
+        body := sha256(convert_to(jsonb_build_array(event_type, payload, audience,
+                                                    options - 'correlation_id')::text, 'UTF8'));
         LOOP
             INSERT INTO notifier.idempotency_keys AS k (tenant_id, key, event_id, body_hash)
             VALUES (e.tenant_id, e.idempotency_key, e.id, body) ON CONFLICT DO NOTHING;

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from notifier.errors import InvalidAddress, InvalidValue
+from notifier.errors import InvalidAddress, InvalidValue, UnknownRecipient
 
 # The field path names the recipient by its place, so that a batch's fault can be found.
 _UPSERT = """
@@ -43,6 +43,16 @@ WHERE notifier.address_problem(c.point->>'channel', c.point->>'address') IS NOT 
 ORDER BY 1, 2 LIMIT 1
 """
 
+# Addresses that are secrets in themselves are written and never shown.
+_OF_RECIPIENT = {
+    "contact_points": "SELECT channel, CASE WHEN channel NOT IN ('slack', 'teams', 'apprise') THEN address END AS address, "
+    "dead_at, dead_reason FROM notifier.contact_points WHERE recipient_id = %s ORDER BY id",
+    "subscriptions": "SELECT event_type, is_active, admin_only FROM notifier.notification_subscriptions "
+    "WHERE recipient_id = %s ORDER BY event_type",
+    "preferences": "SELECT scope, channel, enabled FROM notifier.user_notification_preferences "
+    "WHERE recipient_id = %s ORDER BY scope, channel",
+}
+
 
 def create_tenant(connection: Connection, name: str) -> uuid.UUID:
     """A new tenant's id; raises `InvalidValue` where the name is taken."""
@@ -70,6 +80,7 @@ def upsert_recipients(
         if not is_timezone(zone):
             place = next(i for i, g in enumerate(given) if g.get("timezone") == zone)
             raise InvalidValue(f"recipients[{place}].timezone", "an IANA time zone (Europe/Paris)")
+    _refuse_repeats(given)
     arguments = {"tenant": tenant, "given": json.dumps([dict(g) for g in given])}
     problem = connection.exec_driver_sql(_PROBLEM, arguments).one_or_none()
     if problem is not None:
@@ -78,6 +89,22 @@ def upsert_recipients(
     ids = {row[0]: row[1] for row in connection.exec_driver_sql(_UPSERT, arguments)}
     connection.exec_driver_sql(_POINTS, arguments)
     return ids
+
+
+def _refuse_repeats(given: Sequence[Mapping[str, Any]]) -> None:
+    """One statement can not write the same row twice."""
+    seen: set[str] = set()
+    for place, recipient in enumerate(given):
+        if recipient["external_id"] in seen:
+            raise InvalidValue(f"recipients[{place}].external_id", "one not named before")
+        seen.add(recipient["external_id"])
+        points: set[tuple[str, str]] = set()
+        for n, point in enumerate(recipient.get("contact_points") or ()):
+            if (point["channel"], point["address"]) in points:
+                raise InvalidValue(
+                    f"recipients[{place}].contact_points[{n}]", "one not listed before"
+                )
+            points.add((point["channel"], point["address"]))
 
 
 def is_timezone(name: str) -> bool:
@@ -157,4 +184,76 @@ def suppress(
         "INSERT INTO notifier.suppressions (tenant_id, channel, address, reason) "
         "VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
         (tenant, channel, address, reason),
+    )
+
+
+def find_recipient(
+    connection: Connection, tenant: uuid.UUID, external_id: str
+) -> dict[str, Any] | None:
+    """A recipient with contact points (never their secrets), subscriptions and preferences."""
+    row = (
+        connection.exec_driver_sql(
+            "SELECT id, external_id, name, is_admin, locale, timezone, attributes, created_at, "
+            "updated_at FROM notifier.recipients WHERE tenant_id = %s AND external_id = %s",
+            (tenant, external_id),
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if row is None:
+        return None
+    found = dict(row)
+    recipient = found.pop("id")
+    for name, query in _OF_RECIPIENT.items():
+        rows = connection.exec_driver_sql(query, (recipient,)).mappings()
+        found[name] = [dict(each) for each in rows]
+    return found
+
+
+def ids_of(
+    connection: Connection, tenant: uuid.UUID, external_ids: Sequence[str]
+) -> list[uuid.UUID]:
+    """The recipients' ids, in the order asked; raises `UnknownRecipient` for the first not there."""
+    rows = connection.exec_driver_sql(
+        "SELECT r.id FROM unnest(%s::text[]) WITH ORDINALITY AS x(external_id, n) "
+        "LEFT JOIN notifier.recipients r ON r.tenant_id = %s AND r.external_id = x.external_id "
+        "ORDER BY x.n",
+        (list(external_ids), tenant),
+    )
+    ids = [row[0] for row in rows]
+    if None in ids:
+        raise UnknownRecipient(
+            f"recipients[{ids.index(None)}]", "the external id of a recipient of this tenant"
+        )
+    return ids
+
+
+def is_scope(connection: Connection, scope: str) -> bool:
+    """Whether a preference may be about `scope`: an event type, a category of one, or '*'."""
+    return bool(
+        connection.exec_driver_sql(
+            "SELECT %(scope)s = '*' OR EXISTS (SELECT FROM notifier.event_types t "
+            "WHERE %(scope)s IN (t.name, 'category:' || t.category))",
+            {"scope": scope},
+        ).scalar_one()
+    )
+
+
+def replace_members(
+    connection: Connection, tenant: uuid.UUID, name: str, members: Sequence[uuid.UUID]
+) -> None:
+    """Make `members` the whole of a topic, which is created where it is missing."""
+    put_topic(connection, tenant, name, members)
+    connection.exec_driver_sql(
+        "DELETE FROM notifier.topic_members m USING notifier.topics t "
+        "WHERE t.id = m.topic_id AND t.tenant_id = %s AND t.name = %s "
+        "AND m.recipient_id <> ALL (%s::uuid[])",
+        (tenant, name, list(members)),
+    )
+
+
+def unsubscribe(connection: Connection, delivery: uuid.UUID) -> bool:
+    """Unsubscribe whoever got a delivery from its event type; False where it is not there."""
+    return bool(
+        connection.exec_driver_sql("SELECT notifier.unsubscribe(%s)", (delivery,)).scalar_one()
     )

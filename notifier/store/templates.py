@@ -71,3 +71,21 @@ def template_parts(
         (list(ids),),
     )
     return {row[0]: row[1] for row in rows}
+
+
+def event_types(connection: Connection) -> list[dict[str, Any]]:
+    """Every registered event type by name, its payload schema included."""
+    rows = connection.exec_driver_sql(
+        "SELECT name, description, category, schema AS payload_schema, channels, lane, mutable "
+        "FROM notifier.event_types ORDER BY name"
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
+def is_event_type(connection: Connection, name: str) -> bool:
+    """Whether an event type of that name is registered."""
+    return bool(
+        connection.exec_driver_sql(
+            "SELECT EXISTS (SELECT FROM notifier.event_types t WHERE t.name = %s)", (name,)
+        ).scalar_one()
+    )

@@ -1,0 +1,64 @@
+"""The API's application: routes, problems and the gate in front of them."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.middleware import Middleware
+
+from notifier.http import bodies, events, health, problems, recipients, unsubscribe
+from notifier.http.gate import Gate
+
+
+def make_app() -> FastAPI:
+    """The ASGI application; it connects to Postgres when the first request needs it."""
+    app = FastAPI(
+        title="Notifier",
+        version="1",
+        # The pages FastAPI would serve load scripts from other hosts.
+        docs_url=None,
+        redoc_url=None,
+        strict_content_type=False,
+        redirect_slashes=False,
+        middleware=[Middleware(Gate)],
+    )
+    problems.install(app)
+    for router in (events.router, recipients.router, unsubscribe.router, health.router):
+        app.include_router(router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document: every route, its key, and problems as the only kind of error."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    _, written = models_json_schema(
+        [
+            (bodies.EventIn, "validation"),
+            (bodies.EventBatchIn, "validation"),
+            (problems.Problem, "serialization"),
+        ],
+        ref_template="#/components/schemas/{model}",
+    )
+    parts = document["components"]
+    parts["schemas"].update(written["$defs"])
+    for unused in ("HTTPValidationError", "ValidationError"):
+        parts["schemas"].pop(unused, None)
+    parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    error = {
+        "description": "A problem (RFC 9457)",
+        "content": {
+            problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}},
+        },
+    }
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            if path.startswith("/v1/"):
+                operation["security"] = [{"key": []}]
+                operation["responses"]["default"] = error
+    app.openapi_schema = document
+    return document

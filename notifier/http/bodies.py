@@ -1,0 +1,259 @@
+"""The bodies of requests and answers: what is read, and what OpenAPI says of both."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from notifier.http.problems import Problem
+from notifier.status import Actor, Reason, Status
+from notifier.words import Channel, Lane, Source
+
+Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A name or an id of the tenant's own: 1 to 200 characters, none of them a control character."""
+
+
+class Given(BaseModel):
+    """A body that refuses every field it does not know."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class AddressIn(Given):
+    channel: Channel
+    address: str
+    locale: str = ""
+
+
+class AudienceIn(Given):
+    """Who an event is for: at least one of recipients, topics, tenant and addresses."""
+
+    recipients: list[str] | None = None
+    topics: list[str] | None = None
+    tenant: Literal[True] | None = None
+    addresses: list[AddressIn] | None = None
+    channels: list[Channel] | None = None
+    except_: list[str] | None = Field(None, alias="except")
+
+
+class EventIn(Given):
+    """An event to emit. Read as it is: the database holds the rules, the same for every face."""
+
+    event_type: str
+    payload: dict[str, Any]
+    audience: Literal["subscribers"] | AudienceIn = "subscribers"
+    idempotency_key: Word | None = None
+    scheduled_for: datetime | None = None
+    expires_at: datetime | None = None
+    lane: Lane | None = None
+    source: Source | None = None
+    actor: Word | None = None
+    correlation_id: Word | None = None
+
+
+class EventBatchIn(Given):
+    events: Annotated[list[EventIn], Field(min_length=1, max_length=1000)]
+
+
+class ContactPointIn(Given):
+    channel: Channel
+    address: str
+    secret: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+
+
+class RecipientBody(Given):
+    """A recipient; what is left out takes its default, but contact points are only ever added."""
+
+    name: Annotated[str, Field(max_length=200)] | None = None
+    is_admin: StrictBool = False
+    locale: Annotated[
+        str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$")
+    ] = "en"
+    timezone: Annotated[str, Field(min_length=1, max_length=64)] = "UTC"
+    attributes: dict[str, Any] = {}
+    contact_points: Annotated[list[ContactPointIn], Field(max_length=100)] = []
+
+
+class RecipientIn(RecipientBody):
+    external_id: Word
+
+
+class RecipientBatchIn(Given):
+    recipients: Annotated[list[RecipientIn], Field(min_length=1, max_length=1000)]
+
+
+class SubscriptionIn(Given):
+    is_active: StrictBool = True
+    admin_only: StrictBool = False
+
+
+class PreferenceIn(Given):
+    """scope: an event type, `category:` and a category, or `*`."""
+
+    scope: Word
+    channel: Channel
+    enabled: StrictBool
+
+
+class MembersIn(Given):
+    """The external ids of everyone in the topic; whoever is not named is taken out."""
+
+    recipients: Annotated[list[Word], Field(max_length=10_000)]
+
+
+class EventOut(BaseModel):
+    """What was emitted; the counts are 0 until a large or scheduled audience is fanned out."""
+
+    id: uuid.UUID
+    is_new: bool
+    matched: int
+    created: int
+    refused: int
+    correlation_id: str
+
+
+class BatchItemOut(BaseModel):
+    """One item's result, in the order of the request: an event, or the problem with it."""
+
+    status: int
+    event: EventOut | None = None
+    problem: Problem | None = None
+
+
+class BatchOut(BaseModel):
+    results: list[BatchItemOut]
+
+
+class EventDetailOut(BaseModel):
+    id: uuid.UUID
+    event_type: str
+    payload: dict[str, Any]
+    audience: Any
+    source: Source
+    lane: Lane
+    correlation_id: str
+    actor: str | None
+    idempotency_key: str | None
+    scheduled_for: datetime | None
+    expires_at: datetime | None
+    created_at: datetime
+    fanned_out_at: datetime | None
+    cancelled_at: datetime | None
+    matched: int
+    created: int
+    refused: int
+    statuses: dict[Status, int]
+
+
+class DeliveryOut(BaseModel):
+    """One delivery. address: not shown for channels whose addresses are secrets."""
+
+    id: uuid.UUID
+    event_id: uuid.UUID
+    recipient: str | None
+    channel: Channel
+    address: str | None
+    locale: str
+    step: int
+    status: Status
+    reason: Reason | None
+    attempts: int
+    provider: str | None
+    code: str | None
+    template_id: uuid.UUID | None
+    created_at: datetime
+    updated_at: datetime | None
+    sent_at: datetime | None
+    delivered_at: datetime | None
+    opened_at: datetime | None
+    clicked_at: datetime | None
+
+
+class StepOut(BaseModel):
+    at: datetime
+    actor: Actor
+    from_: Status = Field(alias="from")
+    to: Status
+    attempt: int
+    claim: int
+    provider: str | None
+    code: str | None
+    detail: str | None
+
+
+class JourneyOut(DeliveryOut):
+    journey: list[StepOut]
+
+
+class DeliveriesOut(BaseModel):
+    """A page. next_cursor: what to pass as `cursor` for the next one; null at the end."""
+
+    deliveries: list[DeliveryOut]
+    next_cursor: str | None
+
+
+class CancelledOut(BaseModel):
+    """stopped: will never be sent. in_flight: a worker holds it. sent: had been sent before."""
+
+    stopped: int
+    in_flight: int
+    sent: int
+
+
+class ContactPointOut(BaseModel):
+    channel: Channel
+    address: str | None
+    dead_at: datetime | None
+    dead_reason: str | None
+
+
+class SubscriptionOut(BaseModel):
+    event_type: str
+    is_active: bool
+    admin_only: bool
+
+
+class PreferenceOut(BaseModel):
+    scope: str
+    channel: Channel
+    enabled: bool
+
+
+class RecipientOut(BaseModel):
+    external_id: str
+    name: str | None
+    is_admin: bool
+    locale: str
+    timezone: str
+    attributes: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    contact_points: list[ContactPointOut]
+    subscriptions: list[SubscriptionOut]
+    preferences: list[PreferenceOut]
+
+
+class UpsertedOut(BaseModel):
+    upserted: int
+
+
+class TopicOut(BaseModel):
+    name: str
+    members: int
+
+
+class EventTypeOut(BaseModel):
+    """payload_schema: the subset of JSON Schema that a payload has to fit."""
+
+    name: str
+    description: str
+    category: str
+    payload_schema: dict[str, Any]
+    channels: list[Channel]
+    lane: Lane
+    mutable: bool
+
+
+class EventTypesOut(BaseModel):
+    event_types: list[EventTypeOut]
