@@ -1,7 +1,6 @@
 """Make a database ready: its schema, the shipped event types, a login, a first tenant."""
 
 from dataclasses import dataclass
-from importlib import import_module
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
@@ -9,8 +8,8 @@ from sqlalchemy.exc import ProgrammingError
 from notifier import register
 from notifier.errors import InvalidValue, NotifierError, SettingError
 from notifier.settings import Settings
+from notifier.store import keys, roles, tenants
 from notifier.store import migrate as schema
-from notifier.store import roles, tenants
 from notifier.store.engine import connect, engine_for
 
 
@@ -94,9 +93,5 @@ def first_tenant(name: str) -> str | None:
         made = tenants.create_first(connection, name)
         if made is None:
             return None
-        try:
-            keys = import_module("notifier.store.keys")
-        except ModuleNotFoundError:
-            return None
         _, token = keys.create_key(connection, made, "first")
-        return str(token)
+        return token

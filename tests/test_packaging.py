@@ -194,6 +194,27 @@ def test_make_help_lists_what_the_readme_promises() -> None:
         assert f"make {target} " in shown
 
 
+@pytest.mark.parametrize(
+    ("python", "told"),
+    [
+        ("exit 1", "Python 3.11 or newer is needed"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', "apt install python3-venv"),
+    ],
+)
+def test_make_install_says_what_the_python_lacks(tmp_path: Path, python: str, told: str) -> None:
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f"#!/bin/sh\n{python}\n")
+    interpreter.chmod(0o755)
+    shown = subprocess.run(
+        ["make", "test", f"PYTHON={interpreter}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert shown.returncode != 0
+    assert told in shown.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_every_setting_is_documented() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     listed = {name for page in pages for name in re.findall(r"`(NOTIFIER_\w+)`", page.read_text())}

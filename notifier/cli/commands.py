@@ -11,7 +11,7 @@ COMMANDS = {
     "worker": ("processes:worker", "Run a worker, for all queues or for some."),
     "relay": ("processes:relay", "Ring what is due on its queue. Any number may run."),
     "beat": ("processes:beat", "Run the timetable. Two at once do no harm."),
-    "api": ("processes:api", "Serve the HTTP API and the dashboard."),
+    "api": ("processes:api", "Serve the HTTP API."),
     "emit": ("events:emit", "Emit an event."),
     "cancel": ("events:cancel", "Cancel what an event or a delivery has not sent yet."),
     "replay": ("events:replay", "Send dead letters again, one or by filter."),

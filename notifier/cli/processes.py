@@ -117,7 +117,7 @@ def beat() -> None:
 @click.option("--host", help="Default: NOTIFIER_HTTP_HOST.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: NOTIFIER_HTTP_PORT.")
 def api(host: str | None, port: int | None) -> None:
-    """Serve the HTTP API, the dashboard, callbacks and tracking links."""
+    """Serve the HTTP API and the links in messages."""
     from notifier import log
     from notifier.settings import settings
 

@@ -6,10 +6,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -20,10 +19,13 @@ from notifier.settings import Settings, settings
 LOOK = 0.2
 """Seconds between two looks at what the programs logged."""
 
+API_PATIENCE = 20.0
+"""Seconds to wait for the API before its address is printed all the same."""
+
 
 @click.command()
 @click.option("-c", "--concurrency", type=click.IntRange(1, 512), help="Senders; default: cores.")
-@click.option("--no-api", is_flag=True, help="Without the HTTP API and the dashboard.")
+@click.option("--no-api", is_flag=True, help="Without the HTTP API.")
 @click.option("-q", "--quiet", is_flag=True, help="Logs to their files only.")
 def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
     """Run relay, workers, beat and API, and all they need.
@@ -40,7 +42,6 @@ def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
         if not no_api:
             _check_port(settings())
         home = cleanup.enter_context(prepared())
-        no_api = no_api or find_spec("notifier.http") is None
         programs = usual(concurrency or os.cpu_count() or 1, api=not no_api)
         stack = Stack(programs, logs=home.folder / "logs")
         follower = Follower(stack, sys.stdout.write)
@@ -48,6 +49,8 @@ def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
         if stopping.is_set():
             return
         cleanup.enter_context(stack)
+        if not no_api:
+            _await_api(home.settings, lambda: stopping.is_set() or bool(stack.failed()))
         click.echo(home.greeting(api=not no_api))
         while not stopping.wait(LOOK):
             if not quiet:
@@ -76,7 +79,7 @@ class Home:
         given = self.settings
         lines = ["", "Notifier is up.", ""]
         if api:
-            lines.append(f"  API and dashboard   http://{given.http_host}:{given.http_port}/")
+            lines.append(f"  API                 http://{given.http_host}:{given.http_port}/")
         where = "embedded, " if self.embedded else ""
         lines += [
             f"  Postgres            {where}{_without_password(given.database_url)}",
@@ -153,6 +156,18 @@ def _check_port(given: Settings) -> None:
                 f"a port that is free on {given.http_host} ({given.http_port}: {error.strerror})"
             )
             raise SettingError("NOTIFIER_HTTP_PORT", expected) from None
+
+
+def _await_api(given: Settings, given_up: Callable[[], bool]) -> None:
+    """Return when the API takes connections, so that the address printed can be used at once."""
+    deadline = time.monotonic() + API_PATIENCE
+    host = "127.0.0.1" if given.http_host in {"0.0.0.0", "::"} else given.http_host
+    while time.monotonic() < deadline and not given_up():
+        try:
+            socket.create_connection((host, given.http_port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
 
 
 def _kept_secret(folder: Path) -> str:

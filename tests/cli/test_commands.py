@@ -194,6 +194,29 @@ def test_a_secret_key_is_one_that_the_settings_take(
     assert settings().secret_keys
 
 
+def test_api_keys_are_made_listed_and_revoked(
+    database: Database, tenant: uuid.UUID, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ["keys", "create", "--tenant", "acme", "--name", "shop", "--json"]
+    assert main([*made, "--expires-at", "2099-01-01T00:00Z"]) == 0
+    facts = last_json(capsys.readouterr().out)
+    assert main(["keys", "list", "--tenant", str(tenant), "--json"]) == 0
+    printed = capsys.readouterr().out
+    (listed,) = last_json(printed)["keys"]
+    assert (listed["id"], listed["name"], listed["revoked_at"]) == (facts["key"], "shop", None)
+    assert facts["token"] not in printed
+    assert main(["keys", "revoke", "--tenant", "acme", facts["key"]]) == 0
+    assert main(["keys", "revoke", "--tenant", "acme", facts["key"]]) == 2
+    assert main(["keys", "create", "--tenant", "nobody", "--name", "x"]) == 2
+
+
+def test_dead_letters_are_replayed_by_filter(
+    database: Database, tenant: uuid.UUID, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", "--channel", "email", "--json"]) == 0
+    assert last_json(capsys.readouterr().out) == {"replayed": 0}
+
+
 def test_migrate_of_a_database_that_is_ready_changes_nothing(
     database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -183,6 +183,36 @@ def test_up_needs_nothing_and_stops_in_order(up: Up) -> None:
     assert "API key" not in up.printed()
 
 
+def test_up_uses_the_servers_whose_urls_are_set(up: Up, database: Database) -> None:
+    up.environment |= {
+        "NOTIFIER_DATABASE_URL": database.engine_url,
+        "NOTIFIER_REDIS_URL": database.redis_url,
+    }
+    up.start()
+    assert "embedded" not in up.printed()
+    assert not (up.folder / "services.json").exists()
+    assert database.one("SELECT name FROM notifier.tenants") == "default"
+    assert up.process is not None
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(PATIENCE) == 0
+
+
+def test_up_refuses_a_port_that_is_taken(up: Up) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        refused = subprocess.run(
+            [sys.executable, "-m", "notifier.cli", "up"],
+            env={**up.environment, "NOTIFIER_HTTP_PORT": str(taken.getsockname()[1])},
+            capture_output=True,
+            text=True,
+        )
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("notifier: NOTIFIER_HTTP_PORT: expected a port that is free")
+
+
 def test_nothing_is_left_running_when_up_is_killed(up: Up) -> None:
     up.start()
     assert up.process is not None
