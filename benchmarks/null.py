@@ -15,7 +15,7 @@ from notifier.settings import settings
 from notifier.store import audience
 from notifier.store.engine import connect
 
-RECIPIENTS = 40_000
+RECIPIENTS = 100_000
 TYPE = "bench.null"
 
 

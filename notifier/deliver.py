@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
@@ -67,6 +67,8 @@ class Chunk:
     provider: Provider
     rest: dict[uuid.UUID, Loaded]
     events: dict[uuid.UUID, LoadedEvent]
+    shared: dict[uuid.UUID, dict[str, Any]]
+    """Of each event, the template variables that all its deliveries share."""
     started: float
     until: float
     """When the lease ends by this process's monotonic clock; never later than the database's."""
@@ -119,6 +121,7 @@ def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
         worker.providers[held.channel],
         rest,
         events,
+        {i: messages.shared_context(event) for i, event in events.items()},
         started,
         started + worker.settings.lease_seconds,
     )
@@ -235,8 +238,9 @@ def _render(chunk: Chunk, window: Sequence[Loaded], results: Results) -> list[Me
     ready = []
     for delivery in window:
         event = chunk.events[delivery.event_id]
+        shared = chunk.shared[delivery.event_id]
         try:
-            ready.append(messages.compose(delivery, event, chunk.held.channel))
+            ready.append(messages.compose(delivery, event, shared, chunk.held.channel))
         except RenderError as error:
             _fail(delivery, results, None, "render", str(error), event.correlation_id)
         except NotifierError as error:

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection
@@ -35,8 +35,26 @@ def learn_templates(connection: Connection, loaded: Iterable[Loaded]) -> None:
         _compiled[template_id] = compile_template(parts)
 
 
-def compose(delivery: Loaded, event: LoadedEvent, channel: Channel) -> Message:
-    """The message of a delivery; raises `RenderError` or `NoTemplate`."""
+def shared_context(event: LoadedEvent) -> dict[str, Any]:
+    """The part of the template's variables that all deliveries of an event share."""
+    return {
+        **event.payload,
+        "event": {
+            "id": str(event.id),
+            "type": event.type,
+            "created_at": event.created_at.isoformat(),
+        },
+        "tenant": {"id": str(event.tenant_id), "name": event.tenant_name},
+    }
+
+
+def compose(
+    delivery: Loaded, event: LoadedEvent, shared: Mapping[str, Any], channel: Channel
+) -> Message:
+    """The message of a delivery; raises `RenderError` or `NoTemplate`.
+
+    shared: the event's `shared_context`, made once for all its deliveries.
+    """
     unsubscribe_url = (
         unsubscribe.url(delivery.id) if channel is Channel.EMAIL and event.mutable else None
     )
@@ -46,7 +64,9 @@ def compose(delivery: Loaded, event: LoadedEvent, channel: Channel) -> Message:
         template = _compiled.get(delivery.template_id) if delivery.template_id else None
         if template is None:
             raise NoTemplate(f"{event.type}: expected a template for {channel}")
-        parts = template.render(_context(delivery, event, unsubscribe_url))
+        parts = template.render(
+            {**shared, "recipient": delivery.recipient, "unsubscribe_url": unsubscribe_url}
+        )
     return Message(
         delivery_id=delivery.id,
         event_id=event.id,
@@ -61,20 +81,6 @@ def compose(delivery: Loaded, event: LoadedEvent, channel: Channel) -> Message:
         secret=delivery.secret,
         unsubscribe_url=unsubscribe_url,
     )
-
-
-def _context(delivery: Loaded, event: LoadedEvent, unsubscribe_url: str | None) -> dict[str, Any]:
-    return {
-        **event.payload,
-        "recipient": delivery.recipient,
-        "event": {
-            "id": str(event.id),
-            "type": event.type,
-            "created_at": event.created_at.isoformat(),
-        },
-        "tenant": {"id": str(event.tenant_id), "name": event.tenant_name},
-        "unsubscribe_url": unsubscribe_url,
-    }
 
 
 def _body(delivery: Loaded, event: LoadedEvent) -> str:

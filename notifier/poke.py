@@ -15,11 +15,14 @@ _LISTENING = "notifier_pokes"
 
 
 def after_commit(connection: Any) -> None:
-    """Poke when the transaction of a SQLAlchemy session or connection has been committed.
+    """Poke when the transaction of a SQLAlchemy session or connection, or Django's, is committed.
 
-    Other kinds of connections have no such hook: there the relay's poll finds the event.
+    A psycopg connection has no such hook: there the relay's poll finds the event.
     """
     if not os.environ.get("NOTIFIER_REDIS_URL"):
+        return
+    if hasattr(connection, "on_commit"):
+        connection.on_commit(poke, robust=True)
         return
     if not any(base.__module__.startswith("sqlalchemy.") for base in type(connection).__mro__):
         return

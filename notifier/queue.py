@@ -108,6 +108,15 @@ def redis() -> Redis:
     return client
 
 
+def server_facts() -> dict[str, str]:
+    """Redis's `version` and its `policy` when memory runs out; raises what the client raised."""
+    facts: Any = redis().info()
+    return {
+        "version": str(facts.get("redis_version", "0")),
+        "policy": str(facts.get("maxmemory_policy", "")),
+    }
+
+
 def pokes() -> PubSub:
     """A subscription to the pokes of emitters."""
     heard: PubSub = redis().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped

@@ -39,7 +39,12 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
         )
     provider = worker.providers[held.channel]
     asked = [
-        messages.compose(d, events[d.event_id], held.channel)
+        messages.compose(
+            d,
+            events[d.event_id],
+            messages.shared_context(events[d.event_id]),
+            held.channel,
+        )
         for d in loaded.values()
         if d.status is Status.SENDING
     ]

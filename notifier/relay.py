@@ -29,6 +29,9 @@ POLL = 0.1
 PARTIAL = 4
 """Nearly empty dispatches that may wait in one queue; more of them wait here and are packed."""
 
+LOOK_EVERY = 0.25
+"""Seconds between two looks at whether Redis has lost its queues."""
+
 PAUSE_AFTER_FAILURE = 1.0
 PARTITIONS_EVERY = 3600.0
 PARTITIONS_AHEAD = timedelta(weeks=2)
@@ -36,7 +39,7 @@ PARTITIONS_AHEAD = timedelta(weeks=2)
 
 def run(settings: Settings, stopping: Callable[[], bool]) -> None:
     """Relay until told to stop; survives Postgres and Redis being away."""
-    partitions_due = 0.0
+    partitions_due = look_due = 0.0
     log.info("relay_started")
     ear = Ear()
     while not stopping():
@@ -45,7 +48,9 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
                 with connect() as connection, connection.begin():
                     system.ensure_partitions(connection, PARTITIONS_AHEAD)
                 partitions_due = time.monotonic() + PARTITIONS_EVERY
-            notice_lost_queue()
+            if time.monotonic() >= look_due:
+                notice_lost_queue()
+                look_due = time.monotonic() + LOOK_EVERY
             if not relay_once(settings):
                 ear.wait(POLL)
         except (OperationalError, RedisError, OSError) as error:
@@ -63,7 +68,6 @@ def relay_once(settings: Settings) -> int:
     the two leaves a dispatch that is rung again a little later.
     """
     with connect() as connection, connection.begin():
-        dispatches.pack(connection)
         rung = dispatches.ring(
             connection,
             again=timedelta(seconds=settings.ring_again_seconds),

@@ -23,6 +23,10 @@ class Settings(BaseSettings):
         default="",
         description="a Postgres URL (postgresql://user:password@host:port/database)",
     )
+    owner_url: str = Field(
+        default="",
+        description="the Postgres URL of the schema's owner, for `notifier migrate` only",
+    )
     redis_url: str = Field(
         default="", description="a Redis or Valkey URL (redis://:password@host:port/0)"
     )
@@ -86,7 +90,7 @@ class Settings(BaseSettings):
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: str = Field(default="json", description="json or text")
 
-    @field_validator("database_url")
+    @field_validator("database_url", "owner_url")
     @classmethod
     def _is_postgres(cls, value: str) -> str:
         if value and not value.startswith(("postgresql://", "postgres://")):

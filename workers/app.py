@@ -5,12 +5,19 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_process_init, worker_shutting_down
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_ready,
+    worker_shutting_down,
+)
 
 from notifier import log, queue
 from notifier.channels import registry
 from notifier.deliver import Worker
 from notifier.settings import settings
+from workers.timetable import TIMETABLE
 
 app = Celery("notifier", broker=queue.redis_url(), include=["workers.tasks"])
 app.conf.update(
@@ -36,6 +43,10 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_transport_options=queue.TRANSPORT_OPTIONS,
+    beat_schedule=TIMETABLE,
+    # In memory: an entry that was missed does its whole work the next time, and two beats
+    # have no file to share.
+    beat_scheduler="celery.beat:Scheduler",
 )
 
 # One byte that the parent and its forked children share: the parent hears the signal to stop,
@@ -77,6 +88,12 @@ def _open_process(**_: Any) -> None:
     _process["worker"] = make_worker()
 
 
+@worker_ready.connect
+def _tell_ready(**_: Any) -> None:
+    log.logger("worker").info("worker_ready")
+
+
 @worker_shutting_down.connect
-def _tell_children(**_: Any) -> None:
+def _tell_children(how: str = "", **_: Any) -> None:
     _stop[0] = 1
+    log.logger("worker").info("worker_stopping", how=how)

@@ -32,7 +32,6 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     event_type notifier.event_types;
     late boolean := e.expires_at <= clock_timestamp();
-    status text := CASE WHEN e.scheduled_for > clock_timestamp() THEN 'scheduled' ELSE 'queued' END;
     work record;
     seen int;
 BEGIN
@@ -80,10 +79,8 @@ BEGIN
             INSERT INTO notifier.notification_deliveries
                 (id, event_id, tenant_id, recipient_id, contact_point_id, template_id, channel, address,
                  locale, status, reason)
-            SELECT notifier.delivery_id(e.id, p.seed, uuid_hash_extended(p.recipient_id,
-                       CASE WHEN p.contact_point_id IS NULL THEN 0 ELSE uuid_hash(p.contact_point_id) END)),
-                   e.id, e.tenant_id, p.recipient_id, p.contact_point_id, texts.template_id, p.channel,
-                   p.address, p.locale, CASE WHEN p.reason IS NULL THEN status ELSE 'refused' END, p.reason
+            SELECT notifier.delivery_id(e.id, p.seed, p.recipient_id, p.contact_point_id), e.id, e.tenant_id, p.recipient_id, p.contact_point_id, texts.template_id, p.channel,
+                   p.address, p.locale, CASE WHEN p.reason IS NULL THEN 'queued' ELSE 'refused' END, p.reason
             FROM pairs p JOIN texts ON texts.locale = p.locale AND texts.channel = p.channel
             ON CONFLICT DO NOTHING
             RETURNING notification_deliveries.id, notification_deliveries.channel,
@@ -103,7 +100,7 @@ BEGIN
         created := created + coalesce(work.taken, 0);
         refused := refused + coalesce(work.turned_away, 0);
         IF work.ids IS NOT NULL THEN
-            PERFORM notifier.dispatch(e, work.channel, work.ids, coalesce(e.scheduled_for, clock_timestamp()));
+            PERFORM notifier.dispatch(e, work.channel, work.ids, clock_timestamp());
         END IF;
     END LOOP;
     matched := created + refused;
@@ -126,7 +123,7 @@ BEGIN
             INSERT INTO notifier.notification_deliveries
                 (id, event_id, tenant_id, template_id, channel, address, locale, status, reason)
             SELECT notifier.delivery_id(e.id, notifier.delivery_seed(e.id, l.channel, 0),
-                                        hashtextextended(l.address, 1)),
+                                        md5(l.address)::uuid, NULL),
                    e.id, e.tenant_id, notifier.pick_template(e.tenant_id, e.type, l.channel, l.locale),
                    l.channel, l.address, l.locale,
                    CASE WHEN r.reason IS NULL THEN 'queued' ELSE 'refused' END, r.reason
@@ -178,8 +175,6 @@ BEGIN
         done := true; pairs := 0;
         RETURN;
     END IF;
-    -- Whatever was scheduled is due by now.
-    e.scheduled_for := NULL;
     page := notifier.fan_out_page(e, coalesce(work.after, '00000000-0000-0000-0000-000000000000'), size);
     pairs := page.matched;
     IF work.after IS NULL AND e.audience ? 'addresses' THEN

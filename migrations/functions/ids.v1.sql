@@ -23,8 +23,12 @@ CREATE OR REPLACE FUNCTION notifier.delivery_seed(event uuid, channel text, step
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN uuid_hash_extended(event, hashtextextended(channel, step::bigint));
 
-CREATE OR REPLACE FUNCTION notifier.delivery_id(event uuid, seed bigint, target bigint) RETURNS uuid
+-- `target` is the recipient (or a digest of an explicit address), `point` its contact point. All
+-- hashing is of whole uuids: hashint8extended folds its input to 32 bits, and two in a hundred
+-- thousand recipients then share an id.
+CREATE OR REPLACE FUNCTION notifier.delivery_id(event uuid, seed bigint, target uuid, point uuid) RETURNS uuid
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (left(event::text, 14) || '7'
-        || left(lpad(to_hex(hashint8extended(target, ~seed)), 16, '0'), 3)
-        || '-8' || left(lpad(to_hex(hashint8extended(target, seed)), 16, '0'), 15))::uuid;
+        || left(lpad(to_hex(uuid_hash_extended(target, ~uuid_hash_extended(coalesce(point, target), seed))), 16, '0'), 3)
+        || '-8'
+        || left(lpad(to_hex(uuid_hash_extended(target, uuid_hash_extended(coalesce(point, target), seed))), 16, '0'), 15))::uuid;

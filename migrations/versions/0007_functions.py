@@ -16,6 +16,7 @@ def upgrade() -> None:
         "audience",
         "fan_out",
         "emit",
+        "relay",
         "partitions",
     ):
         install(name, 1)
@@ -23,6 +24,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     drop_functions(
+        "ring_due",
+        "pack",
         "emit_notification_event",
         "emit",
         "options_problem",

@@ -1,6 +1,7 @@
 """In-app notifications: the inbox is a table of ours, so there is nobody to call."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 
 from notifier.channels import addresses
 from notifier.channels.contract import MayStart, Message, Provider
@@ -14,6 +15,7 @@ class Inbox(Provider):
     name = "inbox"
     channels = frozenset({Channel.INAPP})
     keeps = "notifications"
+    deadline = timedelta(seconds=1)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Inbox":

@@ -18,6 +18,7 @@ class Null(Provider):
 
     def __init__(self, calls: Calls | None = None) -> None:
         self._calls = calls or Calls()
+        self.deadline = self._calls.deadline
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Null":

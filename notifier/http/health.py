@@ -13,7 +13,7 @@ from starlette.responses import Response
 from notifier.http.wire import answer
 from notifier.settings import settings
 from notifier.store.engine import connect
-from notifier.store.migrate import installed_version, newest_version
+from notifier.store.migrate import installed_version, versions
 
 router = APIRouter(tags=["health"])
 
@@ -27,7 +27,7 @@ async def healthz() -> Response:
 @router.get("/readyz")
 def readyz() -> Response:
     """Postgres answers and its schema is not older than this release; Redis is only reported."""
-    expected = newest_version()
+    expected = versions()[-1]
     installed = None
     try:
         with connect() as connection:

@@ -15,6 +15,9 @@ from notifier.local.errors import FolderUnusable, ServerFailed
 from notifier.local.files import create_or_open, try_lock
 from notifier.local.privileges import Account, environment
 
+GRACE = 30
+"""Seconds a server has to shut down before it is made to."""
+
 EARLIER_RUN = 45.0
 """Seconds to wait for the server of a caller that was killed: its keeper needs up to 40."""
 
@@ -50,7 +53,7 @@ class Server:
             self._keeper = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", keeper.__file__),
-                    *map(str, (os.getpid(), theirs.fileno(), int(stop_signal))),
+                    *map(str, (os.getpid(), theirs.fileno(), int(stop_signal), GRACE)),
                     *map(str, (self._account.uid, self._account.gid, "--", *command)),
                 ],
                 stdin=subprocess.PIPE,

@@ -41,101 +41,20 @@ class Claim:
     age: timedelta
 
 
-# Only what was never rung or claimed is packed: a claimed dispatch keeps its identity and its
-# count, or a chunk that kills its workers would start counting anew.
-_PACK = """
-WITH fresh AS MATERIALIZED (
-    SELECT d.id, d.channel, d.lane, d.tenant_id, d.due_at, cardinality(d.delivery_ids) AS carried
-    FROM notifier.dispatches d
-    WHERE d.due_at <= clock_timestamp() AND d.kind = 'deliver' AND d.attempts = 0 AND d.rings = 0
-      AND cardinality(d.delivery_ids) <= greatest(notifier.chunk_size(d.channel) / 10, 1)
-      AND notifier.chunk_size(d.channel) > 1
-    ORDER BY d.due_at LIMIT 5000
-    FOR UPDATE SKIP LOCKED
-), placed AS (
-    -- A member is at most a tenth of a chunk, so nine tenths and one member still fit in it.
-    SELECT f.id, f.channel, f.lane, CASE WHEN f.lane = 'bulk' THEN f.tenant_id END AS owner,
-           (sum(f.carried) OVER (
-                PARTITION BY f.channel, f.lane, CASE WHEN f.lane = 'bulk' THEN f.tenant_id END
-                ORDER BY f.due_at, f.id) - 1)
-           / greatest(notifier.chunk_size(f.channel) * 9 / 10, 1) AS place
-    FROM fresh f
-), grouped AS (
-    SELECT p.*, count(*) OVER (PARTITION BY p.channel, p.lane, p.owner, p.place) AS members
-    FROM placed p
-), taken AS (
-    DELETE FROM notifier.dispatches d USING grouped g WHERE d.id = g.id AND g.members > 1
-    RETURNING d.delivery_ids, d.tenant_id, d.event_id, d.due_at, g.channel, g.lane, g.owner, g.place
-)
-INSERT INTO notifier.dispatches (kind, tenant_id, event_id, channel, lane, delivery_ids, due_at)
-SELECT 'deliver',
-       CASE WHEN count(DISTINCT t.tenant_id) = 1 THEN (array_agg(t.tenant_id))[1] END,
-       CASE WHEN count(DISTINCT t.event_id) = 1 THEN (array_agg(t.event_id))[1] END,
-       t.channel, t.lane, array_agg(id ORDER BY t.due_at, id), min(t.due_at)
-FROM taken t CROSS JOIN LATERAL unnest(t.delivery_ids) AS carried(id)
-GROUP BY t.channel, t.lane, t.owner, t.place
-"""
-
-# Chooses per queue, tenants in turn, and never more than the queue has room for: Redis holds
-# only work that is ready. A queue takes few dispatches that are nearly empty, so that under load
-# they wait here, where they can be packed.
-_RING = """
-WITH due AS MATERIALIZED (
-    SELECT d.id, d.kind, d.channel, d.lane, d.tenant_id, d.due_at, d.last_rung_at, d.lease_until,
-           cardinality(d.delivery_ids) AS carried
-    FROM notifier.dispatches d
-    WHERE d.due_at <= clock_timestamp()
-    ORDER BY d.due_at LIMIT 20000
-), waiting AS (
-    SELECT kind, channel, lane, count(*) AS rung FROM due
-    WHERE last_rung_at > clock_timestamp() - %(again)s
-      AND (lease_until IS NULL OR lease_until < last_rung_at)
-    GROUP BY kind, channel, lane
-), ready AS (
-    SELECT x.*, row_number() OVER (
-        PARTITION BY kind, channel, lane ORDER BY turn, due_at, id) AS place
-    FROM (
-        SELECT due.*, row_number() OVER (
-            PARTITION BY kind, channel, lane, tenant_id ORDER BY due_at, id) AS turn
-        FROM due
-        WHERE (lease_until IS NULL OR lease_until < clock_timestamp())
-          AND (last_rung_at IS NULL
-               OR last_rung_at < clock_timestamp() - %(again)s
-               OR last_rung_at < lease_until)
-    ) x
-), chosen AS MATERIALIZED (
-    SELECT r.id, r.last_rung_at FROM ready r
-    LEFT JOIN waiting w ON w.kind = r.kind AND w.channel IS NOT DISTINCT FROM r.channel
-                       AND w.lane = r.lane
-    WHERE r.place + coalesce(w.rung, 0) <= CASE
-        WHEN r.kind = 'deliver' AND r.carried * 10 <= notifier.chunk_size(r.channel)
-        THEN least(%(partial)s, %(room)s) ELSE %(room)s END
-), locked AS MATERIALIZED (
-    -- The second look at last_rung_at is for two relays that chose the same row.
-    SELECT d.id FROM notifier.dispatches d JOIN chosen c ON c.id = d.id
-    WHERE d.last_rung_at IS NOT DISTINCT FROM c.last_rung_at
-    FOR UPDATE OF d SKIP LOCKED
-)
-UPDATE notifier.dispatches d SET last_rung_at = clock_timestamp(), rings = least(d.rings + 1, 32000)
-FROM locked WHERE d.id = locked.id
-RETURNING d.id, d.kind, d.channel, d.lane, d.rings, d.due_at
-"""
-
-
 def pack(connection: Connection) -> int:
     """Merge small fresh dispatches bound for the same queue; how many chunks that made."""
-    return connection.exec_driver_sql(_PACK).rowcount
+    return int(connection.exec_driver_sql("SELECT notifier.pack()").scalar_one())
 
 
 def ring(connection: Connection, *, again: timedelta, room: int, partial: int) -> list[Rung]:
-    """Mark what is due as rung and return it, critical lanes first.
+    """Pack what is small, mark what is due as rung and return it, critical lanes first.
 
     again: what was rung and not claimed for so long is rung again.
     room: dispatches that may wait in one queue.
     partial: how many of them may be nearly empty.
     """
     rows = connection.exec_driver_sql(
-        _RING, {"again": again, "room": room, "partial": partial}
+        "SELECT * FROM notifier.ring_due(%s, %s, %s)", (again, room, partial)
     ).all()
     order = list(Lane)
     return [

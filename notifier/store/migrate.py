@@ -21,8 +21,7 @@ def migrate(connection: Connection, version: str = "head") -> None:
     try:
         connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS notifier")
         connection.commit()
-        config = Config()
-        config.set_main_option("script_location", str(resources.files("migrations")))
+        config = _config()
         config.attributes["connection"] = connection
         if version == "head":
             command.upgrade(config, version)
@@ -48,10 +47,15 @@ def installed_version(connection: Connection) -> str | None:
 
 
 @cache
-def newest_version() -> str:
-    """The version that this release's migrations end at."""
+def versions() -> tuple[str, ...]:
+    """Every version there is, oldest first."""
+    found = ScriptDirectory.from_config(_config()).walk_revisions()
+    return tuple(revision.revision for revision in found)[::-1]
+
+
+def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(resources.files("migrations")))
-    head = ScriptDirectory.from_config(config).get_current_head()
-    assert head is not None
-    return head
+    # The path is not a template: a percent sign in it stands for itself.
+    location = str(resources.files("migrations")).replace("%", "%%")
+    config.set_main_option("script_location", location)
+    return config

@@ -5,10 +5,12 @@ On an operator's server the operator grants `notifier_engine`, `notifier_api` an
 """
 
 import secrets
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from psycopg import sql
 from sqlalchemy import Connection
+
+from notifier.errors import SettingError
 
 PARTS = ("engine", "api", "producer")
 
@@ -21,26 +23,39 @@ def create_logins(connection: Connection, url: str) -> dict[str, str]:
     urls = {}
     for part in PARTS:
         login, password = f"notifier_{part}_login", secrets.token_hex(16)
-        raw = connection.connection.driver_connection
-        assert raw is not None
-        found = connection.exec_driver_sql(
-            "SELECT 1 FROM pg_roles WHERE rolname = %s", (login,)
-        ).one_or_none()
-        raw.execute(
-            sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(
-                sql.SQL("ALTER" if found else "CREATE"),
-                sql.Identifier(login),
-                sql.Literal(password),
-            )
-        )
-        raw.execute(
-            sql.SQL("GRANT {} TO {}").format(
-                sql.Identifier(f"notifier_{part}"), sql.Identifier(login)
-            )
-        )
+        _make(connection, login, password, part)
         where = urlsplit(url)
         urls[part] = urlunsplit(
             where._replace(netloc=f"{login}:{password}@{where.hostname}:{where.port}")
         )
     connection.commit()
     return urls
+
+
+def ensure_login(connection: Connection, url: str, part: str) -> None:
+    """Make the login that `url` names, or give it the password of `url`; a member of the part's
+    role. Raises `SettingError` where the URL has no user and password. Commits.
+    """
+    where = urlsplit(url)
+    if not where.username or not where.password:
+        raise SettingError("NOTIFIER_DATABASE_URL", "a Postgres URL with a user and a password")
+    _make(connection, unquote(where.username), unquote(where.password), part)
+    connection.commit()
+
+
+def _make(connection: Connection, login: str, password: str, part: str) -> None:
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    found = connection.exec_driver_sql(
+        "SELECT 1 FROM pg_roles WHERE rolname = %s", (login,)
+    ).one_or_none()
+    raw.execute(
+        sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(
+            sql.SQL("ALTER" if found else "CREATE"),
+            sql.Identifier(login),
+            sql.Literal(password),
+        )
+    )
+    raw.execute(
+        sql.SQL("GRANT {} TO {}").format(sql.Identifier(f"notifier_{part}"), sql.Identifier(login))
+    )

@@ -1,0 +1,117 @@
+"""`notifier tenants` and `notifier keys`."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+import click
+
+from notifier.cli.events import When, parsed
+from notifier.cli.failures import wrong_use
+from notifier.cli.printing import answer, json_option, table
+from notifier.errors import NotFoundError
+
+
+@click.group()
+def tenants() -> None:
+    """Create and list tenants."""
+
+
+@tenants.command("create")
+@click.argument("name")
+@json_option
+def create_tenant(name: str, as_json: bool) -> None:
+    """Create a tenant; prints its id."""
+    from notifier.store import audience
+    from notifier.store.engine import connect
+
+    with connect() as connection, connection.begin():
+        made = audience.create_tenant(connection, name)
+    answer(as_json, {"tenant": str(made), "name": name}, str(made))
+
+
+@tenants.command("list")
+@json_option
+def list_tenants(as_json: bool) -> None:
+    """List every tenant's id and name."""
+    from notifier.store import tenants as store
+    from notifier.store.engine import connect
+
+    with connect() as connection:
+        known = store.listed(connection)
+    facts = {"tenants": [{"tenant": str(id), "name": name} for id, name in known]}
+    answer(as_json, facts, table(("id", "name"), known))
+
+
+@click.group()
+def keys() -> None:
+    """Make secret keys; create, list and revoke API keys."""
+
+
+@keys.command("secret")
+@json_option
+def secret_key(as_json: bool) -> None:
+    """Print a new key for NOTIFIER_SECRET_KEYS."""
+    from cryptography.fernet import Fernet
+
+    key = Fernet.generate_key().decode()
+    answer(as_json, {"key": key}, key)
+
+
+@keys.command("create")
+@click.option("--tenant", required=True, help="The tenant's id or name.")
+@click.option("--name", required=True, help="What the key is for.")
+@click.option("--expires-at", type=When(), help="Refuse it from then on; default: never.")
+@json_option
+def create_key(tenant: str, name: str, expires_at: datetime | None, as_json: bool) -> None:
+    """Create an API key; the token is shown this once."""
+    from notifier.store import keys as store
+    from notifier.store.engine import connect
+
+    with connect() as connection, connection.begin():
+        made, token = store.create_key(connection, find(connection, tenant), name, expires_at)
+    answer(as_json, {"key": str(made), "token": token}, token)
+
+
+@keys.command("list")
+@click.option("--tenant", required=True, help="The tenant's id or name.")
+@json_option
+def list_keys(tenant: str, as_json: bool) -> None:
+    """List a tenant's API keys; the tokens are not kept and can not be shown."""
+    from notifier.store import keys as store
+    from notifier.store.engine import connect
+
+    with connect() as connection:
+        known = store.list_keys(connection, find(connection, tenant))
+    rows = [
+        (key.id, key.name, key.created_at, key.expires_at or "", key.revoked_at or "")
+        for key in known
+    ]
+    fields = ("id", "name", "created_at", "expires_at", "revoked_at")
+    facts = {"keys": [{field: getattr(key, field) for field in fields} for key in known]}
+    answer(as_json, facts, table(fields, rows))
+
+
+@keys.command("revoke")
+@click.option("--tenant", required=True, help="The tenant's id or name.")
+@click.argument("key", type=click.UUID)
+@json_option
+def revoke_key(tenant: str, key: uuid.UUID, as_json: bool) -> None:
+    """Revoke an API key at once."""
+    from notifier.store import keys as store
+    from notifier.store.engine import connect
+
+    with connect() as connection, connection.begin():
+        if not store.revoke_key(connection, find(connection, tenant), key):
+            raise NotFoundError("key", "the id of a key of this tenant that is still good")
+    answer(as_json, {"revoked": str(key)}, f"{key} revoked")
+
+
+def find(connection: Any, given: str) -> uuid.UUID:
+    """The tenant given by id or name; ends the command where there is none of that name."""
+    from notifier.store import tenants as store
+
+    found = parsed(given) or store.named(connection, given)
+    if found is None:
+        wrong_use(f"no tenant is named {given!r}")
+    return found

@@ -1,0 +1,162 @@
+"""`notifier emit`, `cancel` and `replay`."""
+
+import json
+import sys
+import uuid
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from notifier.cli.failures import wrong_use
+from notifier.cli.printing import answer, json_option
+
+
+class When(click.ParamType[datetime]):
+    """A time with its offset."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time (2026-05-01T09:00+02:00)", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} has no offset (2026-05-01T09:00+02:00)", param, ctx)
+        return moment
+
+
+def read_json(option: str, given: str) -> Any:
+    """The JSON given: itself, `@file`, or `-` for standard input."""
+    try:
+        if given == "-":
+            text = sys.stdin.read()
+        elif given.startswith("@"):
+            text = Path(given[1:]).read_text()
+        else:
+            text = given
+    except OSError as error:
+        wrong_use(f"{option}: {given[1:]} can not be read ({error.strerror})")
+    except UnicodeDecodeError:
+        wrong_use(f"{option}: expected text in UTF-8")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        wrong_use(f"{option}: expected JSON, @file or - ({error})")
+
+
+@click.command()
+@click.argument("event_type")
+@click.option("--tenant", required=True, help="The tenant's id or name.")
+@click.option("--payload", default="{}", help="JSON, @file, or - for standard input.")
+@click.option("--to", help='The audience as JSON; default: "subscribers".')
+@click.option("--idempotency-key")
+@click.option("--scheduled-for", type=When(), help="Fan out then.")
+@click.option("--expires-at", type=When(), help="Send nothing after.")
+@click.option("--lane", help="critical, normal or bulk; default: the event type's.")
+@click.option("--source", help="database_trigger, worker_job, api_action or cron_scheduler.")
+@click.option("--actor", help="Who or what caused it.")
+@click.option("--correlation-id")
+@json_option
+def emit(
+    event_type: str, tenant: str, payload: str, to: str | None, as_json: bool, **options: Any
+) -> None:
+    """Emit an event of EVENT_TYPE in a transaction of its own."""
+    from notifier import emit as emit_event
+    from notifier.store.engine import connect
+
+    body = read_json("--payload", payload)
+    audience = "subscribers" if to is None or to == "subscribers" else read_json("--to", to)
+    with connect() as connection, connection.begin():
+        event = emit_event(
+            connection,
+            event_type,
+            body,
+            tenant=tenant_id(connection, tenant),
+            to=audience,
+            **options,
+        )
+    facts = {
+        "event": str(event.id),
+        "is_new": event.is_new,
+        "matched": event.matched,
+        "created": event.created,
+        "refused": event.refused,
+        "correlation_id": event.correlation_id,
+    }
+    answer(
+        as_json,
+        facts,
+        f"{event.id}  {event.matched} matched, {event.created} to be sent, {event.refused} refused"
+        + ("" if event.is_new else "  (emitted before)"),
+    )
+
+
+def tenant_id(connection: Any, given: str) -> str:
+    """The id of a tenant given by id or name; an unknown name is left for `emit` to refuse."""
+    from notifier.store import tenants
+
+    if parsed(given):
+        return given
+    found = tenants.named(connection, given)
+    return given if found is None else str(found)
+
+
+def parsed(given: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(given)
+    except ValueError:
+        return None
+
+
+@click.command()
+@click.option("--event", type=click.UUID, help="Everything of this event.")
+@click.option("--delivery", type=click.UUID, help="This delivery only.")
+@click.option("--tenant", type=click.UUID, help="Only if it belongs to this tenant.")
+@click.option("--actor", default="cli", show_default=True)
+@json_option
+def cancel(
+    event: uuid.UUID | None,
+    delivery: uuid.UUID | None,
+    tenant: uuid.UUID | None,
+    actor: str,
+    as_json: bool,
+) -> None:
+    """Cancel what an event or a delivery has not sent yet."""
+    from notifier import cancel as cancel_event
+
+    if (event is None) == (delivery is None):
+        wrong_use("give either --event or --delivery")
+    done = cancel_event(event=event, delivery=delivery, tenant=tenant, actor=actor)
+    answer(
+        as_json,
+        {"stopped": done.stopped, "in_flight": done.in_flight, "sent": done.sent},
+        f"{done.stopped} stopped, {done.in_flight} in flight, {done.sent} sent before",
+    )
+
+
+@click.command()
+@click.option("--delivery", type=click.UUID, help="This one.")
+@click.option("--tenant", type=click.UUID)
+@click.option("--channel")
+@click.option("--event-type")
+@click.option("--code", help="Only what failed with this code.")
+@click.option("--since", type=When(), help="Only what failed since.")
+@click.option("--actor", default="cli", show_default=True)
+@click.option("--all", "everything", is_flag=True, help="Every dead letter there is.")
+@json_option
+def replay(as_json: bool, everything: bool, actor: str, **chosen: Any) -> None:
+    """Send dead letters again: one, or those that fit every filter given."""
+    from notifier.replay import replay as replay_letters
+    from notifier.words import Channel
+
+    if not everything and all(value is None for value in chosen.values()):
+        wrong_use("choose with --delivery, --tenant, --channel, … or say --all")
+    if chosen["channel"] is not None and chosen["channel"] not in set(Channel):
+        wrong_use(f"unknown channel {chosen['channel']!r}; known are: {', '.join(Channel)}")
+    count = replay_letters(**chosen, actor=actor)
+    answer(as_json, {"replayed": count}, f"{count} replayed")

@@ -1,0 +1,188 @@
+"""`notifier up`: the whole product in one command, on any machine."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from notifier.errors import NotifierError, SettingError
+from notifier.settings import Settings, settings
+
+LOOK = 0.2
+"""Seconds between two looks at what the programs logged."""
+
+
+@click.command()
+@click.option("-c", "--concurrency", type=click.IntRange(1, 512), help="Senders; default: cores.")
+@click.option("--no-api", is_flag=True, help="Without the HTTP API and the dashboard.")
+@click.option("-q", "--quiet", is_flag=True, help="Logs to their files only.")
+def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
+    """Run relay, workers, beat and API, and all they need.
+
+    Where NOTIFIER_DATABASE_URL and NOTIFIER_REDIS_URL are not set, Postgres and Valkey run in
+    NOTIFIER_DATA_DIR. Ctrl-C stops everything; workers finish what they are sending.
+    """
+    from notifier.local.stack import Follower, Stack, usual
+
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopping.set())
+    with ExitStack() as cleanup:
+        if not no_api:
+            _check_port(settings())
+        home = cleanup.enter_context(prepared())
+        no_api = no_api or find_spec("notifier.http") is None
+        programs = usual(concurrency or os.cpu_count() or 1, api=not no_api)
+        stack = Stack(programs, logs=home.folder / "logs")
+        follower = Follower(stack, sys.stdout.write)
+        follower.skip()
+        if stopping.is_set():
+            return
+        cleanup.enter_context(stack)
+        click.echo(home.greeting(api=not no_api))
+        while not stopping.wait(LOOK):
+            if not quiet:
+                follower.copy()
+                sys.stdout.flush()
+            if failed := stack.failed():
+                raise NotifierError(_last_words(stack.log(failed[0]), failed[0]))
+        click.echo("stopping: workers finish what they are sending")
+        began = time.monotonic()
+        stack.stop()
+        if not quiet:
+            follower.copy()
+        click.echo(f"stopped in {time.monotonic() - began:.1f} s")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A prepared installation: this process's environment points at it."""
+
+    folder: Path
+    settings: Settings
+    embedded: bool
+    key: str | None
+
+    def greeting(self, *, api: bool) -> str:
+        given = self.settings
+        lines = ["", "Notifier is up.", ""]
+        if api:
+            lines.append(f"  API and dashboard   http://{given.http_host}:{given.http_port}/")
+        where = "embedded, " if self.embedded else ""
+        lines += [
+            f"  Postgres            {where}{_without_password(given.database_url)}",
+            f"  Redis               {where}{_without_password(given.redis_url)}",
+            f"  data and logs       {self.folder}",
+        ]
+        if self.embedded:
+            lines += [
+                "",
+                "  In another terminal:",
+                f"    set -a; . {self.folder}/env; set +a",
+                "    notifier status",
+            ]
+        if self.key:
+            lines += [
+                "",
+                "  Tenant `default` was made. Its API key, shown this once:",
+                f"    {self.key}",
+            ]
+        return "\n".join([*lines, "", "Ctrl-C stops everything.", ""])
+
+
+@contextmanager
+def prepared() -> Iterator[Home]:
+    """Boot what has no URL, migrate, and point this process's environment at it.
+
+    Also used by the demo. Until the block ends the embedded services run.
+    """
+    from notifier import log, setup
+    from notifier.local import boot
+    from notifier.store.engine import pool
+
+    given = settings()
+    folder = Path(given.data_dir).expanduser().resolve()
+    embedded = not given.database_url or not given.redis_url
+    with ExitStack() as cleanup:
+        exported: dict[str, str] = {}
+        if embedded:
+            services = cleanup.enter_context(boot(folder))
+            exported |= {
+                "NOTIFIER_REDIS_URL": given.redis_url or services.redis_url,
+                "NOTIFIER_OWNER_URL": given.owner_url or services.admin_url,
+            }
+            exported["NOTIFIER_DATABASE_URL"] = given.database_url or setup.own_server(
+                services.admin_url
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        if not given.secret_keys:
+            exported["NOTIFIER_SECRET_KEYS"] = _kept_secret(folder)
+        os.environ.update(exported)
+        settings.cache_clear()
+        log.configure()
+        if given.database_url:
+            setup.migrate(settings())
+        if embedded:
+            _write_env(folder, exported)
+        # The owner's URL is not for the programs.
+        if embedded and not given.owner_url:
+            del os.environ["NOTIFIER_OWNER_URL"]
+        settings.cache_clear()
+        key = setup.first_tenant("default")
+        pool().dispose()
+        yield Home(folder, settings(), embedded, key)
+
+
+def _check_port(given: Settings) -> None:
+    """Refuse to start beside another program on the API's port: it would only fail later."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((given.http_host, given.http_port))
+        except OSError as error:
+            expected = (
+                f"a port that is free on {given.http_host} ({given.http_port}: {error.strerror})"
+            )
+            raise SettingError("NOTIFIER_HTTP_PORT", expected) from None
+
+
+def _kept_secret(folder: Path) -> str:
+    """The installation's own secret key, made at the first start."""
+    from cryptography.fernet import Fernet
+
+    from notifier.local.files import write_private
+
+    file = folder / "secret_keys"
+    if not file.exists():
+        write_private(file, Fernet.generate_key().decode() + "\n")
+    return file.read_text().strip()
+
+
+def _write_env(folder: Path, exported: dict[str, str]) -> None:
+    """The environment of this run, for a shell that wants to speak to it."""
+    from notifier.local.files import write_private
+
+    lines = (f"{name}='{value}'\n" for name, value in exported.items())
+    write_private(folder / "env", "".join(lines))
+
+
+def _without_password(url: str) -> str:
+    from urllib.parse import urlsplit, urlunsplit
+
+    where = urlsplit(url)
+    host = where.netloc.rpartition("@")[2]
+    return urlunsplit(where._replace(netloc=host, query=""))
+
+
+def _last_words(log: Path, name: str) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-5:]
+    return f"{name} can not run:\n" + "\n".join(lines)

@@ -1,0 +1,271 @@
+"""Look at everything this process depends on, and say of each fault how to mend it."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from redis.exceptions import RedisError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from notifier import queue
+from notifier.channels import registry
+from notifier.channels.contract import Provider
+from notifier.deliver import Worker
+from notifier.errors import NotifierError, SettingError
+from notifier.settings import PREFIX, Settings
+from notifier.settings import names as setting_names
+from notifier.store import health, system
+from notifier.store.engine import engine_for
+from notifier.store.migrate import installed_version, versions
+
+PARTITIONS_AHEAD = timedelta(weeks=1)
+OLD_SNAPSHOT = timedelta(minutes=5)
+CLOCK_SKEW = timedelta(seconds=2)
+OLDEST_REDIS = (6, 2)
+
+ELSEWHERE = ("NOTIFIER_POSTGRES_BIN", registry.PROVIDERS)
+"""Variables that neither the settings nor a provider read."""
+
+
+class Level(StrEnum):
+    """How bad a finding is; `wrong` makes `doctor` fail."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `mend` says what to do about it."""
+
+    level: Level
+    about: str
+    what: str
+    mend: str = ""
+
+
+def examine_servers(settings: Settings) -> Iterator[Finding]:
+    """Only whether Postgres and Redis answer and fit: for a container's health check."""
+    yield from _database(settings)
+    yield from _redis(settings)
+
+
+def known_variables() -> list[str]:
+    """Every `NOTIFIER_…` variable that anything reads."""
+    found = {*setting_names(), *ELSEWHERE}
+    for kind in registry.providers().values():
+        found |= set(kind.variables())
+    return sorted(found)
+
+
+def examine(settings: Settings, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Every finding, in the order in which they are best mended."""
+    yield from _variables(environment)
+    yield from _secrets(settings)
+    yield from _database(settings)
+    yield from _redis(settings)
+    yield from _providers(settings, environment)
+
+
+def _ok(about: str, what: str) -> Finding:
+    return Finding(Level.OK, about, what)
+
+
+def _wrong(about: str, what: str, mend: str) -> Finding:
+    return Finding(Level.WRONG, about, what, mend)
+
+
+def _variables(environment: Mapping[str, str]) -> Iterator[Finding]:
+    known = known_variables()
+    unknown = sorted(n for n in environment if n.startswith(PREFIX) and n not in known)
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, 1)
+        yield _wrong(
+            "settings",
+            f"{name} is not a setting: nothing reads it",
+            f"rename it to {near[0]}" if near else "unset it",
+        )
+    if not unknown:
+        yield _ok("settings", "every NOTIFIER_ variable is one that is read")
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    keys = [key for key in settings.secret_keys.split(",") if key.strip()]
+    if keys:
+        yield _ok("secrets", f"{len(keys)} secret key{'s' if len(keys) > 1 else ''}")
+    else:
+        yield Finding(
+            Level.NOTE,
+            "secrets",
+            "no secret key: links can not be signed, nor secrets be stored",
+            "set NOTIFIER_SECRET_KEYS to what `notifier keys secret` prints",
+        )
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if not settings.database_url:
+        yield _wrong(
+            "postgres",
+            "NOTIFIER_DATABASE_URL is not set",
+            "set it to a Postgres URL, or run `notifier up`",
+        )
+        return
+    engine = engine_for(settings.database_url, 1)
+    try:
+        with engine.connect() as connection:
+            yield from _inside(connection)
+    except DBAPIError as error:
+        lines = str(error.orig).strip().splitlines() or ["no answer"]
+        yield _wrong(
+            "postgres",
+            f"does not answer: {lines[0]}",
+            "start it, or correct NOTIFIER_DATABASE_URL",
+        )
+    finally:
+        engine.dispose()
+
+
+def _inside(connection: Connection) -> Iterator[Finding]:
+    facts = health.server(connection)
+    if int(facts.version.split(".")[0]) < 16:
+        yield _wrong("postgres", f"is version {facts.version}", "upgrade it to 16 or newer")
+    else:
+        yield _ok("postgres", f"version {facts.version}, login {facts.login}")
+    if facts.mighty:
+        yield Finding(
+            Level.NOTE,
+            "roles",
+            f"{facts.login} is a superuser or owns the schema, and may do more than it has to",
+            "use a login of its own: `notifier migrate --with-login` makes one",
+        )
+    elif facts.member is False:
+        yield _wrong(
+            "roles",
+            f"{facts.login} has not the privileges of notifier_engine",
+            f"as the owner: GRANT notifier_engine TO {facts.login}",
+        )
+        return
+    elif facts.member:
+        yield _ok("roles", f"{facts.login} works as notifier_engine")
+    found, newest = installed_version(connection), versions()[-1]
+    if found != newest:
+        yield _wrong(
+            "schema",
+            f"is at version {found or 'none'}, this release needs {newest}",
+            "run `notifier migrate`"
+            if found is None or found in versions()
+            else "install the newer release: the database is ahead of this one",
+        )
+        return
+    yield _ok("schema", f"version {found}")
+    missing = health.without_partition(connection, PARTITIONS_AHEAD)
+    if missing:
+        yield _wrong(
+            "partitions",
+            f"none for next week: {', '.join(missing)}",
+            "run `notifier relay` or `notifier beat`, which make them, and see why they did not",
+        )
+    else:
+        yield _ok("partitions", "made for the weeks to come")
+    oldest = health.oldest_snapshot(connection)
+    if oldest > OLD_SNAPSHOT:
+        yield _wrong(
+            "snapshots",
+            f"a transaction has been open for {oldest.total_seconds():.0f} s: vacuum can not "
+            "clean the dispatches, and every claim gets slower",
+            "end it: SELECT pid, query FROM pg_stat_activity WHERE backend_xmin IS NOT NULL "
+            "ORDER BY xact_start",
+        )
+    else:
+        yield _ok("snapshots", f"oldest {oldest.total_seconds():.1f} s")
+    before = datetime.now(UTC)
+    theirs = system.now(connection)
+    skew = theirs - before - (datetime.now(UTC) - before) / 2
+    if abs(skew) > CLOCK_SKEW:
+        yield _wrong(
+            "clock",
+            f"this machine is {abs(skew).total_seconds():.1f} s "
+            f"{'behind' if skew > timedelta() else 'ahead of'} Postgres",
+            "let both keep time (chrony, systemd-timesyncd)",
+        )
+    else:
+        yield _ok("clock", f"{skew.total_seconds() * 1000:+.0f} ms to Postgres")
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    if not settings.redis_url:
+        yield _wrong(
+            "redis",
+            "NOTIFIER_REDIS_URL is not set",
+            "set it to a Redis or Valkey URL, or run `notifier up`",
+        )
+        return
+    try:
+        facts: Mapping[str, str] = queue.server_facts()
+    except (RedisError, OSError) as error:
+        yield _wrong(
+            "redis", f"does not answer: {error}", "start it, or correct NOTIFIER_REDIS_URL"
+        )
+        return
+    version = facts["version"]
+    if tuple(int(word) for word in version.split(".")[:2]) < OLDEST_REDIS:
+        yield _wrong("redis", f"is version {version}", "upgrade it to 6.2 or newer")
+    else:
+        yield _ok("redis", f"version {version}")
+    if facts["policy"] not in {"noeviction", ""}:
+        yield _wrong(
+            "redis",
+            f"maxmemory-policy is {facts['policy']}: under pressure it drops queues",
+            "CONFIG SET maxmemory-policy noeviction",
+        )
+
+
+def _providers(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        chosen = registry.choose(environment)
+    except SettingError as error:
+        yield _wrong("providers", str(error), f"correct {error.variable}")
+        return
+    by_provider: dict[Provider, list[str]] = {}
+    for channel, provider in chosen.items():
+        by_provider.setdefault(provider, []).append(channel)
+    try:
+        for provider, channels in by_provider.items():
+            about, carries = f"provider {provider.name}", f"carries {', '.join(channels)}"
+            problem = provider.check()
+            if problem:
+                yield _wrong(about, f"{carries}: {problem}", _variables_of(type(provider)))
+            elif provider.stand_in:
+                yield Finding(
+                    Level.NOTE,
+                    about,
+                    f"{carries}: captured, not sent",
+                    "configure a provider of these channels to really send",
+                )
+            else:
+                yield _ok(about, carries)
+        try:
+            Worker(chosen, settings).check()
+            yield _ok("lease", f"{settings.lease_seconds:g} s, longer than any provider takes")
+        except SettingError as error:
+            yield _wrong("lease", str(error), f"raise {error.variable}, or shorten the deadline")
+    except NotifierError as error:
+        yield _wrong("providers", str(error), "correct what it names")
+    finally:
+        for provider in by_provider:
+            provider.close()
+    idle = set(registry.providers()) - {provider.name for provider in by_provider}
+    for name in sorted(idle):
+        kind = registry.providers()[name]
+        if not kind.stand_in:
+            yield Finding(Level.NOTE, f"provider {name}", "not in use", _variables_of(kind))
+
+
+def _variables_of(kind: type[Provider]) -> str:
+    variables = ", ".join(kind.variables())
+    return f"its settings: {variables}" if variables else f"name it in {registry.PROVIDERS}"

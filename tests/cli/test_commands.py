@@ -1,0 +1,231 @@
+"""What commands print and how they exit, in this process, on a real database."""
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from notifier.cli import main
+from notifier.cli.commands import COMMANDS
+from notifier.settings import settings
+from tests.conftest import Database, forget
+
+PAYLOAD = json.dumps({"email": "ada@example.com", "name": "Ada"})
+TO_ADA = json.dumps({"addresses": [{"channel": "email", "address": "ada@example.com"}]})
+
+
+def last_json(printed: str) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return facts
+
+
+def emit(*arguments: str) -> int:
+    return main(["emit", "user.signup", "--payload", PAYLOAD, "--to", TO_ADA, *arguments])
+
+
+def test_emit_writes_the_event_and_answers_with_its_id(
+    database: Database, tenant: uuid.UUID, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert emit("--tenant", str(tenant), "--json") == 0
+    facts = last_json(capsys.readouterr().out)
+    assert (facts["matched"], facts["created"], facts["is_new"]) == (1, 1, True)
+    assert database.one("SELECT id FROM notifier.notification_events") == uuid.UUID(facts["event"])
+
+
+def test_a_tenant_may_be_given_by_its_name(database: Database, tenant: uuid.UUID) -> None:
+    assert emit("--tenant", "acme") == 0
+    assert database.one("SELECT tenant_id FROM notifier.notification_events") == tenant
+
+
+def test_every_option_of_emit_reaches_the_event(database: Database, tenant: uuid.UUID) -> None:
+    code = emit(
+        *("--tenant", "acme", "--idempotency-key", "k1", "--lane", "critical"),
+        *("--source", "cron_scheduler", "--actor", "ada", "--correlation-id", "c1"),
+        *("--scheduled-for", "2099-01-01T09:00+02:00", "--expires-at", "2099-01-02T00:00Z"),
+    )
+    assert code == 0
+    ((source, actor, correlation, hour),) = database.query(
+        "SELECT source, actor, correlation_id, extract(hour FROM scheduled_for AT TIME ZONE 'UTC') "
+        "FROM notifier.notification_events"
+    )
+    assert (source, actor, correlation, hour) == ("cron_scheduler", "ada", "c1", 7)
+    assert database.one("SELECT lane FROM notifier.dispatches") == "critical"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "field"),
+    [
+        (["emit", "no.such", "--tenant", "acme"], "unknown_event_type", "event_type"),
+        (["emit", "user.signup", "--tenant", "acme"], "invalid_payload", "payload.email"),
+        (["emit", "user.signup", "--tenant", "nobody"], "unknown_tenant", "tenant"),
+    ],
+)
+def test_a_refusal_names_code_and_field_and_exits_with_2(
+    database: Database,
+    tenant: uuid.UUID,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: str,
+    field: str,
+) -> None:
+    assert main([*arguments, "--json"]) == 2
+    printed = capsys.readouterr()
+    assert last_json(printed.out)["error"]["code"] == code
+    assert last_json(printed.out)["error"]["field"] == field
+    assert printed.err.startswith(f"notifier: {field}: expected ")
+    assert database.one("SELECT count(*) FROM notifier.notification_events") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["frobnicate"], "No such command"),
+        (["emit", "user.signup"], "Missing option '--tenant'"),
+        (["emit", "a.b", "--tenant", "x", "--payload", "{"], "--payload: expected JSON"),
+        (["emit", "a.b", "--tenant", "x", "--payload", "@/no/such"], "can not be read"),
+        (["emit", "a.b", "--tenant", "x", "--expires-at", "2026-05-01T09:00"], "no offset"),
+        (["worker", "--channels", "fax"], "known are: fan_out, email"),
+        (["worker", "--lanes", "urgent"], "known are: critical, normal, bulk"),
+        (["worker", "-Q", "celery"], "known are: notifier.fan_out.critical"),
+        (["worker", "-Q", "notifier.sms.bulk", "--lanes", "bulk"], "leave out"),
+        (["cancel"], "either --event or --delivery"),
+        (["replay"], "--all"),
+        (["replay", "--channel", "fax"], "known are: email"),
+    ],
+)
+def test_wrong_use_is_one_message_and_exit_code_2(
+    database: Database, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert main(arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["relay", "worker", "status", "migrate"])
+def test_a_missing_address_names_its_variable(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    monkeypatch.delenv("NOTIFIER_DATABASE_URL")
+    monkeypatch.delenv("NOTIFIER_REDIS_URL")
+    forget()
+    assert main([command]) == 2
+    assert capsys.readouterr().err.startswith("notifier: NOTIFIER_")
+
+
+def test_a_wrong_setting_names_its_variable_and_what_was_expected(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NOTIFIER_HTTP_PORT", "many")
+    settings.cache_clear()
+    assert main(["status"]) == 2
+    expected = "notifier: NOTIFIER_HTTP_PORT: expected a port number from 1 to 65535\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_server_that_is_away_is_told_in_one_line(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NOTIFIER_DATABASE_URL", "postgresql://u:secret@127.0.0.1:1/d")
+    forget()
+    assert main(["status", "--json"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert "NOTIFIER_DATABASE_URL" in printed.err
+    assert "secret" not in printed.err
+    assert last_json(printed.out)["error"]["code"] == "unreachable"
+
+
+def test_status_counts_what_there_is(
+    database: Database, tenant: uuid.UUID, capsys: pytest.CaptureFixture[str]
+) -> None:
+    emit("--tenant", "acme")
+    capsys.readouterr()
+    assert main(["status", "--check", "--json"]) == 0
+    facts = last_json(capsys.readouterr().out)
+    assert facts["deliveries"] == {"email": {"queued": 1}}
+    assert (facts["dispatches"]["waiting"], facts["dispatches"]["leased"]) == (1, 0)
+    assert facts["violations"] == {}
+
+
+def test_status_check_fails_where_a_rule_is_broken(
+    database: Database,
+    tenant: uuid.UUID,
+    connection: Connection,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    emit("--tenant", "acme")
+    connection.exec_driver_sql("DELETE FROM notifier.dispatches")
+    connection.commit()
+    assert main(["status", "--check"]) == 1
+    assert "BROKEN" in capsys.readouterr().out
+
+
+def test_cancel_counts_what_it_stopped(
+    database: Database, tenant: uuid.UUID, capsys: pytest.CaptureFixture[str]
+) -> None:
+    emit("--tenant", "acme", "--json")
+    event = last_json(capsys.readouterr().out)["event"]
+    assert main(["cancel", "--event", event, "--json"]) == 0
+    assert last_json(capsys.readouterr().out) == {"stopped": 1, "in_flight": 0, "sent": 0}
+    assert database.statuses() == {"cancelled": 1}
+    assert main(["cancel", "--event", str(uuid.uuid4())]) == 2
+
+
+def test_tenants_are_created_and_listed(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tenants", "create", "globex", "--json"]) == 0
+    made = last_json(capsys.readouterr().out)
+    assert main(["tenants", "create", "globex"]) == 2
+    assert main(["tenants", "list", "--json"]) == 0
+    assert last_json(capsys.readouterr().out)["tenants"] == [made]
+
+
+def test_a_secret_key_is_one_that_the_settings_take(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keys", "secret"]) == 0
+    monkeypatch.setenv("NOTIFIER_SECRET_KEYS", capsys.readouterr().out.strip())
+    settings.cache_clear()
+    assert settings().secret_keys
+
+
+def test_migrate_of_a_database_that_is_ready_changes_nothing(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = database.one("SELECT count(*) FROM notifier.templates")
+    assert main(["migrate", "--json"]) == 0
+    assert last_json(capsys.readouterr().out)["event_types"] > 10
+    assert database.one("SELECT count(*) FROM notifier.templates") == before
+
+
+def test_migrating_needs_the_owner_and_says_so(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["migrate", "--to", "0008"]) == 1
+    assert "NOTIFIER_OWNER_URL" in capsys.readouterr().err
+
+
+def test_migrate_goes_back_and_forth_and_makes_the_login(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NOTIFIER_OWNER_URL", database.admin_url)
+    host = database.admin_url.rpartition("@")[2]
+    monkeypatch.setenv("NOTIFIER_DATABASE_URL", f"postgresql://made%40here:p%40ss@{host}")
+    forget()
+    assert main(["migrate", "--to", "0001"]) == 0
+    assert main(["migrate", "--to", "9999"]) == 2
+    assert main(["migrate", "--with-login", "--json"]) == 0
+    capsys.readouterr()
+    assert main(["status", "--json"]) == 0
+    assert last_json(capsys.readouterr().out)["deliveries"] == {}
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in set(COMMANDS) - {"demo", "bench"}:
+        assert main([name, "--help"]) == 0
+        assert "Usage: notifier" in capsys.readouterr().out

@@ -1,0 +1,108 @@
+"""`notifier doctor` finds what is wrong, says how to mend it, and exits accordingly."""
+
+import json
+
+import pytest
+from cryptography.fernet import Fernet
+
+from notifier import queue
+from notifier.cli import main
+from tests.conftest import Database, forget
+
+
+def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for finding in json.loads(capsys.readouterr().out.splitlines()[-1])["findings"]:
+        found.setdefault(finding["about"], []).append(finding)
+    return found
+
+
+def test_a_sound_installation_has_nothing_wrong(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NOTIFIER_SECRET_KEYS", Fernet.generate_key().decode())
+    forget()
+    assert main(["doctor", "--json"]) == 0
+    found = findings(capsys)
+    for about in ("postgres", "schema", "roles", "partitions", "snapshots", "clock", "redis"):
+        assert found[about][0]["level"] == "ok", about
+    assert main(["doctor"]) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+    assert main(["doctor", "--quick"]) == 0
+
+
+def test_a_misspelt_variable_is_reported_with_the_nearest_name(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NOTIFIER_LEASE_SECOND", "10")
+    assert main(["doctor", "--json"]) == 1
+    (finding,) = findings(capsys)["settings"]
+    assert "NOTIFIER_LEASE_SECOND " in finding["what"]
+    assert finding["mend"] == "rename it to NOTIFIER_LEASE_SECONDS"
+
+
+def test_a_lease_too_short_for_a_provider_is_found(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NOTIFIER_LEASE_SECONDS", "1")
+    forget()
+    assert main(["doctor", "--json"]) == 1
+    assert findings(capsys)["lease"][0]["level"] == "wrong"
+
+
+def test_redis_that_evicts_is_found(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    queue.redis().config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert main(["doctor", "--json"]) == 1
+    finally:
+        queue.redis().config_set("maxmemory-policy", "noeviction")
+    assert "noeviction" in findings(capsys)["redis"][1]["mend"]
+
+
+def test_servers_that_are_away_are_findings_and_no_traceback(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NOTIFIER_DATABASE_URL", "postgresql://u:secret@127.0.0.1:1/d")
+    monkeypatch.setenv("NOTIFIER_REDIS_URL", "redis://127.0.0.1:1/0")
+    forget()
+    assert main(["doctor", "--json"]) == 1
+    found = findings(capsys)
+    assert found["postgres"][0]["level"] == found["redis"][0]["level"] == "wrong"
+
+
+def test_a_login_without_the_engines_role_is_found(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NOTIFIER_DATABASE_URL", database.producer_url)
+    forget()
+    assert main(["doctor", "--json"]) == 1
+    assert (
+        "GRANT notifier_engine TO notifier_producer_login" in findings(capsys)["roles"][0]["mend"]
+    )
+
+
+def test_a_database_without_the_schema_is_told_to_migrate(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = database.admin_url.rpartition("/")[0]
+    monkeypatch.setenv("NOTIFIER_DATABASE_URL", f"{host}/postgres")
+    forget()
+    assert main(["doctor", "--json"]) == 1
+    assert findings(capsys)["schema"][0]["mend"] == "run `notifier migrate`"
+
+
+def test_a_missing_partition_is_found(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from notifier.store.engine import engine_for
+
+    owner = engine_for(database.admin_url)
+    with owner.connect() as connection, connection.begin():
+        for name in database.query(
+            "SELECT inhrelid::regclass::text FROM pg_inherits "
+            "WHERE inhparent = 'notifier.delivery_journal'::regclass"
+        ):
+            connection.exec_driver_sql(f"DROP TABLE {name[0]}")
+    owner.dispose()
+    assert main(["doctor", "--json"]) == 1
+    assert "delivery_journal" in findings(capsys)["partitions"][0]["what"]

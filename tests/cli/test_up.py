@@ -1,0 +1,191 @@
+"""`notifier up` and its stack: real processes, killed for real, and none left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from notifier.local.stack import Follower, Stack, forked, usual
+from tests.conftest import Database
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+
+
+def until(what: Callable[[], object], patience: float = PATIENCE) -> None:
+    deadline = time.monotonic() + patience
+    while not what():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def processes_of(folder: Path) -> set[int]:
+    """Every process whose environment or command line names the folder."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            for name in ("environ", "cmdline"):
+                try:
+                    if str(folder).encode() in Path("/proc", entry, name).read_bytes():
+                        found.add(int(entry))
+                except OSError:
+                    pass
+    return {pid for pid in found if alive(pid)}
+
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@pytest.fixture
+def stack(database: Database, tmp_path: Path) -> Iterator[Stack]:
+    programs = {name: words for name, words in usual(2, api=False).items() if name != "beat"}
+    with Stack(programs, logs=tmp_path / "logs") as running:
+        yield running
+
+
+def ready(stack: Stack, name: str) -> Callable[[], bool]:
+    return lambda: "worker_ready" in stack.log(name).read_text()
+
+
+def test_a_killed_worker_takes_its_pool_along_and_is_started_again(stack: Stack) -> None:
+    until(ready(stack, "worker-1"))
+    until(lambda: len(stack.pids("worker-1")) == 3)
+    before = stack.pids("worker-1")
+    assert forked(before[0]) == before[1:]
+    assert stack.kill("worker-1", signal.SIGKILL) == before[0]
+    until(lambda: not any(map(alive, before)), patience=5)
+    until(lambda: stack.pid("worker-1") not in (0, before[0]))
+    assert stack.starts("worker-1") == 2
+    until(lambda: stack.log("worker-1").read_text().count("worker_ready") == 2)
+
+
+def test_stop_ends_every_process_and_may_be_called_again(stack: Stack) -> None:
+    until(ready(stack, "worker-1"))
+    running = [pid for name in stack.names() for pid in stack.pids(name)]
+    assert len(running) >= 5
+    stack.stop()
+    assert not any(map(alive, running))
+    assert stack.pids("relay") == []
+    stack.stop()
+    assert '"relay_stopped"' in stack.log("relay").read_text()
+
+
+def test_a_program_that_can_not_start_is_not_started_again(
+    database: Database, tmp_path: Path
+) -> None:
+    with Stack({"worker": ["worker", "--lanes", "urgent"]}, logs=tmp_path) as stack:
+        until(stack.failed)
+        assert stack.starts("worker") == 1
+        lines: list[str] = []
+        Follower(stack, lines.append).copy()
+        assert any("unknown lane 'urgent'" in line for line in lines)
+        assert all(line.startswith("worker  ") for line in lines)
+
+
+def test_what_is_logged_is_json(stack: Stack) -> None:
+    import json
+
+    until(ready(stack, "worker-1"))
+    stack.stop()
+    for name in stack.names():
+        lines = stack.log(name).read_text().splitlines()
+        assert lines
+        assert all("event" in json.loads(line) for line in lines), lines
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator["Up"]:
+    running = Up(tmp_path / "data")
+    yield running
+    running.end()
+
+
+class Up:
+    """A `notifier up` of its own, with nothing set but its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("NOTIFIER_")},
+            "NOTIFIER_DATA_DIR": str(folder),
+            "PYTHONPATH": str(ROOT),
+        }
+        self.output = folder.with_name("up.log")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "notifier.cli", "up", "--no-api", "-c", "1"],
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        until(lambda: self.printed().count('"worker_ready"') == 2)
+
+    def printed(self) -> str:
+        return self.output.read_text()
+
+    def notifier(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command with the environment that `up` wrote down."""
+        lines = (self.folder / "env").read_text().splitlines()
+        given = dict(re.fullmatch(r"(\w+)='(.*)'", line).groups() for line in lines)  # type: ignore[union-attr]
+        return subprocess.run(
+            [sys.executable, "-m", "notifier.cli", *arguments],
+            env={**self.environment, **given},
+            capture_output=True,
+            text=True,
+        )
+
+    def end(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        until(lambda: not processes_of(self.folder))
+
+
+def test_up_needs_nothing_and_stops_in_order(up: Up) -> None:
+    up.start()
+    emitted = up.notifier(
+        *("emit", "user.signup", "--tenant", "default"),
+        *("--payload", '{"email": "ada@example.com"}'),
+        *("--to", '{"addresses": [{"channel": "email", "address": "ada@example.com"}]}'),
+    )
+    assert emitted.returncode == 0, emitted.stderr
+    until(lambda: '"sent": 1' in up.notifier("status", "--json").stdout)
+    for name in ("env", "secret_keys", "services.json"):
+        assert (up.folder / name).stat().st_mode & 0o077 == 0
+    secret = (up.folder / "secret_keys").read_text()
+    assert up.process is not None
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(PATIENCE) == 0
+    assert "stopped in" in up.printed()
+    assert not processes_of(up.folder)
+
+    up.start()
+    assert '"sent": 1' in up.notifier("status", "--check", "--json").stdout
+    assert (up.folder / "secret_keys").read_text() == secret
+    assert "API key" not in up.printed()
+
+
+def test_nothing_is_left_running_when_up_is_killed(up: Up) -> None:
+    up.start()
+    assert up.process is not None
+    up.process.kill()
+    up.process.wait()
+    until(lambda: not processes_of(up.folder), patience=20)
