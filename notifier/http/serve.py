@@ -1,5 +1,8 @@
 """Run the API until it is told to stop."""
 
+import signal
+from contextlib import suppress
+
 import uvicorn
 
 from notifier import log
@@ -30,11 +33,15 @@ def config(settings: Settings) -> uvicorn.Config:
 
 
 def serve(settings: Settings) -> None:
-    """Listen on the settings' host and port; returns after SIGTERM or SIGINT."""
+    """Listen on the settings' host and port; returns after SIGTERM or SIGINT. Main thread only."""
     log.configure()
     # A wrong database URL is an error now, not at the first request.
     pool()
+    # Once it has stopped, uvicorn raises the signal again for whoever handled it before: unhandled,
+    # an orderly stop would end as a process that was killed.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        uvicorn.Server(config(settings)).run()
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config(settings)).run()
     finally:
         pool().dispose()
