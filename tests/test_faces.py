@@ -2,20 +2,27 @@
 
 import io
 import json
+import os
 import uuid
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from typing import Any
 
 import psycopg
 import pytest
+import requests
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from notifier import emit
 from notifier.cli import main
 from notifier.errors import Refused
+from notifier.store import keys
 from tests.conftest import Database
+from tests.http.conftest import url
 from tests.test_emit import TASK
+
+__all__ = ["url"]
 
 Answer = tuple[str, str] | None
 """The (code, field) of a refusal, or None where the event was taken."""
@@ -79,7 +86,36 @@ def by_cli(database: Database, given: dict[str, Any]) -> Answer:
     return told["error"]["code"], told["error"]["field"]
 
 
-FACES: list[Face] = [by_python, by_sql, by_cli]
+def by_http(database: Database, given: dict[str, Any]) -> Answer:
+    # A tenant that is none has no key: over HTTP it is the key that names the tenant.
+    token = "nk_none"
+    with suppress(DBAPIError, Refused), database.pool.begin() as connection:
+        _, token = keys.create_key(connection, given["tenant"], str(uuid.uuid4()))
+    body = {name: given[name] for name in ("event_type", "payload", "audience")}
+    answer = requests.post(
+        os.environ["NOTIFIER_PUBLIC_URL"] + "/v1/events",
+        json={**body, **given["options"]},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=10,
+    )
+    if answer.ok:
+        return None
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert 400 <= answer.status_code < 500
+    if answer.status_code == 401:
+        return "unknown_tenant", "tenant"
+    return problem["code"], problem["field"]
+
+
+FACES: list[Face] = [by_python, by_sql, by_cli, by_http]
+
+
+@pytest.fixture(autouse=True)
+def served(url: str) -> str:
+    """The API, for the face that needs it."""
+    return url
+
 
 GOOD: dict[str, dict[str, Any]] = {
     "recipients": {},
