@@ -5,13 +5,17 @@ import uuid
 
 from notifier.deliver import Worker
 from notifier.log import logger
-from notifier.store import dispatches
+from notifier.store import dispatches, system
 from notifier.store.engine import connect
+from notifier.words import Severity
 
 log = logger("fanout")
 
 PAGE = 5000
 """Recipients a page; bounds memory and how long a cancel waits for the event's lock."""
+
+STUCK = 4
+"""The claim at which operators are told that a fan-out does not get on."""
 
 
 def fan_out(dispatch_id: uuid.UUID, worker: Worker) -> None:
@@ -22,6 +26,14 @@ def fan_out(dispatch_id: uuid.UUID, worker: Worker) -> None:
     started = time.monotonic()
     with connect() as connection, connection.begin():
         held = dispatches.claim(connection, dispatch_id, worker.settings.lease)
+        if held is not None and held.attempts == STUCK:
+            system.raise_event(
+                connection,
+                Severity.HIGH,
+                "fan_out_stuck",
+                "workers keep dying or failing in a fan-out; it is tried again at every lease",
+                {"event": held.event_id, "claims": held.attempts},
+            )
     if held is None:
         return
     pairs = 0

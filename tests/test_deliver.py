@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from notifier import cancel, deliver, emit, fanout, reconcile, relay
 from notifier.channels import registry
@@ -416,6 +417,28 @@ def test_a_scheduled_event_resolves_its_audience_when_due(
     due_now(database)
     fanout.fan_out(dispatch, worker(configured))
     assert database.statuses() == {"refused": 1}
+
+
+def test_a_fan_out_that_does_not_get_on_is_told_once_and_never_dropped(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    audience.upsert_recipients(connection, tenant, [{"external_id": f"r{i}"} for i in range(600)])
+    emit(connection, "task.due_soon", TASK, tenant=tenant, to={"tenant": True})
+    connection.commit()
+    dispatch = database.one("SELECT id FROM notifier.dispatches")
+    monkeypatch.setattr(fanout, "PAGE", "not a number")
+    for _ in range(6):
+        with pytest.raises(DBAPIError):
+            fanout.fan_out(dispatch, worker(configured))
+        lapse(database)
+    assert database.query("SELECT kind FROM notifier.admin_system_events") == [("fan_out_stuck",)]
+    monkeypatch.setattr(fanout, "PAGE", 100)
+    fanout.fan_out(dispatch, worker(configured))
+    assert database.one("SELECT matched FROM notifier.notification_events") == 603 * 3
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def list_keys(tenant: str, as_json: bool) -> None:
 @click.argument("key", type=click.UUID)
 @json_option
 def revoke_key(tenant: str, key: uuid.UUID, as_json: bool) -> None:
-    """Revoke an API key at once."""
+    """Revoke an API key; running API processes stop taking it within 5 seconds."""
     from notifier.store import keys as store
     from notifier.store.engine import connect
 
