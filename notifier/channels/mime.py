@@ -112,6 +112,8 @@ class Composer:
             f"Subject: {encoded('Subject', subject)}\r\n"
             f"Message-ID: <{identity}@{self._sender.domain}>\r\n"
             f"X-Notifier-Delivery: {identity}\r\n"
+            "X-Notifier-Correlation: "
+            f"{encoded('X-Notifier-Correlation', message.correlation_id)}\r\n"
         )
         url = message.unsubscribe_url
         if url is not None:

@@ -62,6 +62,7 @@ def test_headers_are_complete() -> None:
         "Subject": "Due soon",
         "Message-ID": f"<{message.delivery_id}@example.org>",
         "X-Notifier-Delivery": str(message.delivery_id),
+        "X-Notifier-Correlation": message.correlation_id,
         "List-Unsubscribe": "<https://example.org/u/abc?d=1>",
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         "Content-Type": 'text/plain; charset="utf-8"',
