@@ -17,7 +17,8 @@ _LISTENING = "notifier_pokes"
 def after_commit(connection: Any) -> None:
     """Poke when the transaction of a SQLAlchemy session or connection, or Django's, is committed.
 
-    A psycopg connection has no such hook: there the relay's poll finds the event.
+    SQLAlchemy tells of a connection's commit just before it; the relay, which may be faster, looks
+    again a moment later. A psycopg connection has no such hook: there a poll finds the event.
     """
     if not os.environ.get("NOTIFIER_REDIS_URL"):
         return

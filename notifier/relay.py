@@ -29,6 +29,10 @@ POLL = 0.1
 PARTIAL = 4
 """Nearly empty dispatches that may wait in one queue; more of them wait here and are packed."""
 
+SOON = 0.002
+"""Seconds until the look after a poke that found nothing, doubled from look to look: a poke may be
+a moment ahead of the commit it speaks of."""
+
 LOOK_EVERY = 0.25
 """Seconds between two looks at whether Redis has lost its queues."""
 
@@ -41,7 +45,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
     """Relay until told to stop; survives Postgres and Redis being away."""
     partitions_due = look_due = 0.0
     log.info("relay_started")
-    ear = Ear()
+    ear, pause = Ear(), POLL
     while not stopping():
         try:
             if time.monotonic() >= partitions_due:
@@ -51,8 +55,10 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
             if time.monotonic() >= look_due:
                 notice_lost_queue()
                 look_due = time.monotonic() + LOOK_EVERY
-            if not relay_once(settings):
-                ear.wait(POLL)
+            if relay_once(settings):
+                pause = POLL
+            else:
+                pause = SOON if ear.wait(pause) else min(pause * 2, POLL)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("relay_waits", error=type(error).__name__, why=str(error).split("\n")[0])
             ear.close()
@@ -116,14 +122,16 @@ class Ear:
     def __init__(self) -> None:
         self._heard: PubSub | None = None
 
-    def wait(self, seconds: float) -> None:
-        """Return at a poke, or after `seconds`."""
+    def wait(self, seconds: float) -> bool:
+        """Return at a poke, or after `seconds`; whether it was a poke."""
         if self._heard is None:
             self._heard = queue.pokes()
-        if self._heard.get_message(timeout=seconds):
-            # A burst of pokes is one reason to look, not many.
-            while self._heard.get_message(timeout=0):
-                pass
+        if not self._heard.get_message(timeout=seconds):
+            return False
+        # A burst of pokes is one reason to look, not many.
+        while self._heard.get_message(timeout=0):
+            pass
+        return True
 
     def close(self) -> None:
         if self._heard is not None:
