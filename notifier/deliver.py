@@ -149,6 +149,7 @@ def _take_over(
             dispatches.add(connection, DispatchKind.RECONCILE, held, asked, timedelta())
             safe = [i for i in held.delivery_ids if loaded[i].status is not Status.SENDING]
             dispatches.shrink(connection, held, safe, worker.settings.lease)
+            held.delivery_ids = safe
             if not safe:
                 return False
     if len(held.delivery_ids) > 1:
@@ -401,8 +402,9 @@ def _record(chunk: Chunk, results: Results, worker: Worker) -> bool:
     """Write a window's outcomes in one transaction; False where the claim was lost meanwhile."""
     done = {m.id for m in results.moves} | set(results.ask)
     rest = [i for i in chunk.rest if i not in done]
+    renewed = time.monotonic()
+    repeated = False
     while True:
-        renewed = time.monotonic()
         try:
             won = _write(chunk, results, rest, worker)
             break
@@ -411,11 +413,16 @@ def _record(chunk: Chunk, results: Results, worker: Worker) -> bool:
             # dispatch as it was, so what was written is not written again.
             if time.monotonic() > chunk.until:
                 raise
+            repeated = True
             time.sleep(0.2)
+    if repeated and not won:
+        # While our lease stands nobody else changes the dispatch: it was our own write.
+        won = time.monotonic() < chunk.until
     if not won:
         _tell_late(chunk, results)
         return False
     chunk.until = renewed + worker.settings.lease_seconds
+    chunk.held.delivery_ids = rest
     for delivery_id in done:
         del chunk.rest[delivery_id]
     for m in results.unstarted:

@@ -155,7 +155,8 @@ def shrink(
     """Leave `rest` on the dispatch and renew the lease; with nothing left, delete it.
 
     False where the claim is no longer ours, or this very step was written already (its
-    acknowledgement got lost): then nothing may be written under it.
+    acknowledgement got lost): then nothing may be written under it. `held` stays as it is: only
+    the caller knows when the step is committed.
     """
     fence = (
         "d.id = %(id)s AND d.token = %(token)s AND d.lease_until > clock_timestamp() "
@@ -178,8 +179,6 @@ def shrink(
             "carried": len(held.delivery_ids),
         },
     ).rowcount
-    if won:
-        held.delivery_ids = list(rest)
     return bool(won)
 
 

@@ -1,0 +1,69 @@
+"""Faults that strike between two steps: what they may not lose, double or block."""
+
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from notifier import deliver
+from notifier.channels.contract import Message
+from notifier.outcome import Outcome, RetryLater
+from notifier.settings import Settings
+from notifier.store import deliveries
+from tests.conftest import Database
+from tests.test_deliver import (
+    accept,
+    configured,
+    run_due,
+    sound,
+    to,
+    worker,
+)
+
+__all__ = ["configured", "sound"]
+
+
+def severed() -> OperationalError:
+    return OperationalError("COMMIT", None, psycopg.OperationalError("connection lost"))
+
+
+@pytest.mark.parametrize("committed", [False, True], ids=["rolled back", "acknowledgement lost"])
+def test_outcomes_whose_commit_fails_are_written_once(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    committed: bool,
+) -> None:
+    to(connection, tenant, ["ada", "bob", "eve"])
+    write, faults = deliver._write, [1]
+
+    def fails_once(*arguments: Any) -> bool:
+        if not faults:
+            return write(*arguments)
+        faults.pop()
+        if committed:
+            write(*arguments)
+            raise severed()
+        with monkeypatch.context() as patched:
+            patched.setattr(deliveries, "tell", lambda *_: (_ for _ in ()).throw(severed()))
+            return write(*arguments)
+
+    monkeypatch.setattr(deliver, "_write", fails_once)
+
+    def say(message: Message) -> Outcome:
+        if message.address.startswith("bob"):
+            return RetryLater("503", "busy")
+        return accept(message)
+
+    busy = worker(configured, say)
+    busy.pace["scripted"] = 4.0  # two sends a window
+    run_due(database, busy)
+    assert database.statuses() == {"sent": 2, "retrying": 1}
+    assert database.query("SELECT cardinality(delivery_ids) FROM notifier.dispatches") == [(1,)]
+    assert database.one("SELECT count(*) FROM notifier.delivery_journal") == 3
+    assert not database.one("SELECT count(*) FROM notifier.provider_messages WHERE late")
