@@ -1,6 +1,7 @@
 """Faults that strike between two steps: what they may not lose, double or block."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -10,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from notifier import deliver
 from notifier.channels.contract import Message
-from notifier.outcome import Outcome, RetryLater
+from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.settings import Settings
 from notifier.store import deliveries
 from tests.conftest import Database
@@ -67,3 +68,19 @@ def test_outcomes_whose_commit_fails_are_written_once(
     assert database.query("SELECT cardinality(delivery_ids) FROM notifier.dispatches") == [(1,)]
     assert database.one("SELECT count(*) FROM notifier.delivery_journal") == 3
     assert not database.one("SELECT count(*) FROM notifier.provider_messages WHERE late")
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"], ids=["NUL", "half a pair"])
+@pytest.mark.parametrize("kind", [Accepted, Rejected, RetryLater, Unsure])
+def test_whatever_a_provider_says_can_be_written(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    text: str,
+    kind: type,
+) -> None:
+    to(connection, tenant, ["ada"])
+    words: Sequence[str] = (text,) if kind is Unsure else (text, text)
+    run_due(database, worker(configured, lambda _: kind(*words)))
+    assert database.one("SELECT count(*) FROM notifier.delivery_journal") == 1
