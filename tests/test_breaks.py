@@ -16,6 +16,7 @@ from notifier.settings import Settings
 from notifier.store import deliveries
 from tests.conftest import Database
 from tests.test_deliver import (
+    Scripted,
     accept,
     configured,
     run_due,
@@ -68,6 +69,24 @@ def test_outcomes_whose_commit_fails_are_written_once(
     assert database.query("SELECT cardinality(delivery_ids) FROM notifier.dispatches") == [(1,)]
     assert database.one("SELECT count(*) FROM notifier.delivery_journal") == 3
     assert not database.one("SELECT count(*) FROM notifier.provider_messages WHERE late")
+
+
+def test_what_was_not_begun_costs_no_attempt(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob"], channel="sms")
+    stopping: list[bool] = []
+
+    def last(message: Message) -> Outcome:
+        stopping.append(True)
+        return accept(message)
+
+    leaving = worker(configured, last)
+    leaving.stopping = lambda: bool(stopping)
+    run_due(database, leaving)
+    provider = Scripted(accept)
+    run_due(database, worker(configured, provider))
+    assert [message.attempt for message in provider.given] == [1]
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"], ids=["NUL", "half a pair"])

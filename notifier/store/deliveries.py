@@ -156,7 +156,8 @@ WITH told AS (
     UPDATE notifier.notification_deliveries d
     SET status = CASE WHEN d.status = %(before)s THEN %(after)s ELSE d.status END,
         updated_at = CASE WHEN d.status = %(before)s THEN now() ELSE d.updated_at END,
-        attempts = greatest(d.attempts, %(attempts)s),
+        attempts = CASE WHEN d.status = %(before)s THEN %(attempts)s
+                        ELSE greatest(d.attempts, %(attempts)s) END,
         provider = coalesce(%(provider)s, d.provider),
         code = %(code)s,
         sent_at = CASE WHEN %(sent)s THEN coalesce(d.sent_at, now()) ELSE d.sent_at END,
