@@ -9,16 +9,18 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from notifier import deliver
+from notifier import deliver, emit, reconcile, register
 from notifier.channels.contract import Message
-from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
+from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.settings import Settings
-from notifier.store import deliveries
+from notifier.store import audience, deliveries
 from tests.conftest import Database
 from tests.test_deliver import (
     Scripted,
     accept,
     configured,
+    due_now,
+    lapse,
     run_due,
     sound,
     to,
@@ -26,6 +28,10 @@ from tests.test_deliver import (
 )
 
 __all__ = ["configured", "sound"]
+
+
+class Died(BaseException):
+    """Stands for SIGKILL: nothing after it runs."""
 
 
 def severed() -> OperationalError:
@@ -69,6 +75,67 @@ def test_outcomes_whose_commit_fails_are_written_once(
     assert database.query("SELECT cardinality(delivery_ids) FROM notifier.dispatches") == [(1,)]
     assert database.one("SELECT count(*) FROM notifier.delivery_journal") == 3
     assert not database.one("SELECT count(*) FROM notifier.provider_messages WHERE late")
+
+
+def test_a_call_in_doubt_is_asked_about_though_it_renders_no_more(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    with database.pool.begin() as writer:
+        register.event_type(
+            writer,
+            "test.fragile",
+            schema={"type": "object"},
+            channels=["sms"],
+            texts={"sms": {"text": "{{ recipient.attributes.plan.name }}"}},
+        )
+    person: dict[str, Any] = {
+        "external_id": "planned",
+        "attributes": {"plan": {"name": "gold"}},
+        "contact_points": [{"channel": "sms", "address": "+14155550999"}],
+    }
+    audience.upsert_recipients(connection, tenant, [person])
+    emit(connection, "test.fragile", {}, tenant=tenant, to={"recipients": ["planned"]})
+    connection.commit()
+    provider = Scripted(lambda _: Unsure("timeout"), Accepted("found", "sent"))
+    run_due(database, worker(configured, provider))
+    audience.upsert_recipients(connection, tenant, [{**person, "attributes": {}}])
+    connection.commit()
+    reconcile.reconcile(
+        database.one("SELECT id FROM notifier.dispatches"), worker(configured, provider)
+    )
+    assert database.statuses() == {"sent": 1}
+
+
+@pytest.mark.parametrize("end", ["crash", "timeout"])
+def test_calls_that_never_arrive_are_not_repeated_for_ever(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    end: str,
+) -> None:
+    to(connection, tenant, ["ada"], channel="sms")
+    calls = []
+
+    def say(message: Message) -> Outcome:
+        calls.append(message.attempt)
+        if end == "crash":
+            raise Died
+        return Unsure("timeout")
+
+    provider = Scripted(say, NotFound())
+    for _ in range(40):
+        due_now(database)
+        rows = database.query("SELECT id, kind FROM notifier.dispatches")
+        for row in rows:
+            act = reconcile.reconcile if row.kind == "reconcile" else deliver.deliver
+            try:
+                act(row.id, worker(configured, provider))
+            except Died:
+                lapse(database)
+    assert calls == [1, 2, 3, 4, 5]
+    assert database.statuses() == {"failed": 1}
+    assert database.query("SELECT code FROM notifier.dead_letters") == [("not_found",)]
 
 
 def test_what_was_not_begun_costs_no_attempt(
