@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from notifier import deliver, emit, reconcile, register
+from notifier import deliver, emit, reconcile, register, relay
 from notifier.channels.contract import Message
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.settings import Settings
@@ -75,6 +75,73 @@ def test_outcomes_whose_commit_fails_are_written_once(
     assert database.query("SELECT cardinality(delivery_ids) FROM notifier.dispatches") == [(1,)]
     assert database.one("SELECT count(*) FROM notifier.delivery_journal") == 3
     assert not database.one("SELECT count(*) FROM notifier.provider_messages WHERE late")
+
+
+@pytest.mark.parametrize("payload", ["nested", "digits"])
+def test_an_event_no_worker_can_load_holds_up_no_other(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    payload: str,
+) -> None:
+    """Postgres holds numbers and depths that Python's JSON does not."""
+    with database.pool.begin() as writer:
+        register.event_type(
+            writer,
+            "test.open",
+            schema={"type": "object"},
+            channels=["email"],
+            texts={"email": {"subject": "s", "text": "x"}},
+        )
+    hostile = {
+        "nested": '{"a": ' + "[" * 5000 + "]" * 5000 + "}",
+        "digits": '{"a": ' + "9" * 5000 + "}",
+    }[payload]
+    with psycopg.connect(database.producer_url) as producer:
+        producer.execute(
+            "SELECT notifier.emit_notification_event(%s, 'test.open', %s::jsonb, %s::jsonb)",
+            (tenant, hostile, '{"recipients": ["ada"]}'),
+        )
+    for name in ("bob", "eve"):
+        to(connection, tenant, [name])
+    relay.relay_once(configured)
+    for _ in range(30):
+        due_now(database)
+        for (dispatch,) in database.query("SELECT id FROM notifier.dispatches"):
+            try:
+                deliver.deliver(dispatch, worker(configured))
+            except Exception:
+                lapse(database)
+    assert database.statuses()["sent"] == 2
+    assert database.one("SELECT count(*) FROM notifier.dispatches") == 0
+
+
+def test_a_template_no_worker_can_compile_holds_up_no_other(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob"])
+    broken = database.one("SELECT notifier.new_id()")
+    with psycopg.connect(database.admin_url) as admin:
+        admin.execute(
+            "INSERT INTO notifier.templates SELECT (jsonb_populate_record(t, jsonb_build_object("
+            "'id', %s::text, 'version', 999, 'parts', (SELECT jsonb_object_agg(k, '{%% if') "
+            "FROM jsonb_object_keys(t.parts) k)))).* FROM notifier.templates t "
+            "WHERE t.id = (SELECT template_id FROM notifier.notification_deliveries LIMIT 1)",
+            (str(broken),),
+        )
+        admin.execute(
+            "UPDATE notifier.notification_deliveries SET template_id = %s WHERE address LIKE 'ada%%'",
+            (broken,),
+        )
+    for _ in range(10):
+        due_now(database)
+        for (dispatch,) in database.query("SELECT id FROM notifier.dispatches"):
+            try:
+                deliver.deliver(dispatch, worker(configured))
+            except Exception:
+                lapse(database)
+    assert database.statuses() == {"sent": 1, "failed": 1}
 
 
 def test_a_call_in_doubt_is_asked_about_though_it_renders_no_more(
@@ -170,3 +237,38 @@ def test_whatever_a_provider_says_can_be_written(
     words: Sequence[str] = (text,) if kind is Unsure else (text, text)
     run_due(database, worker(configured, lambda _: kind(*words)))
     assert database.one("SELECT count(*) FROM notifier.delivery_journal") == 1
+
+
+def test_what_a_receipt_has_settled_is_not_sent_again(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob"])
+
+    def settled(message: Message) -> Outcome:
+        if message.address.startswith("ada"):
+            receipt(database, message.delivery_id)
+        return RetryLater("503", "busy")
+
+    run_due(database, worker(configured, settled))
+    assert database.statuses() == {"sent": 1, "retrying": 1}
+    due_now(database)
+    provider = Scripted(accept)
+    run_due(database, worker(configured, provider))
+    assert [message.address for message in provider.given] == ["bob@example.com"]
+    assert database.statuses() == {"sent": 2}
+
+
+def receipt(database: Database, delivery: uuid.UUID) -> None:
+    """A provider's word that came before the worker's own."""
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "UPDATE notifier.notification_deliveries SET status = 'sent', sent_at = now() "
+            "WHERE id = %s",
+            (delivery,),
+        )
+        writer.exec_driver_sql(
+            "INSERT INTO notifier.delivery_journal "
+            "(delivery_id, actor, from_status, to_status, attempt) "
+            "VALUES (%s, 'receipts', 'queued', 'sent', 1)",
+            (delivery,),
+        )
