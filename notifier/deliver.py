@@ -197,7 +197,16 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
     began = flushed = time.monotonic()
     sent = 0
     waiting = {message.delivery_id: message for message in ready}
-    for message, outcome in chunk.provider.send(ready, may_start):
+    outcomes = chunk.provider.send(ready, may_start)
+    while True:
+        try:
+            message, outcome = next(outcomes)
+        except StopIteration:
+            break
+        except Exception:
+            # A fault of ours: what it had in hand is in doubt, what it told before is not.
+            _record(chunk, results, worker)
+            raise
         sent += 1
         del waiting[message.delivery_id]
         _settle(chunk, message, outcome, results, worker)

@@ -6,11 +6,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from notifier import deliver, emit, reconcile, register, relay
+from notifier.channels import registry
 from notifier.channels.contract import Message
+from notifier.deliver import Worker
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.settings import Settings
 from notifier.store import audience, deliveries
@@ -26,6 +29,7 @@ from tests.test_deliver import (
     to,
     worker,
 )
+from tests.test_emit import TASK
 
 __all__ = ["configured", "sound"]
 
@@ -239,6 +243,35 @@ def test_whatever_a_provider_says_can_be_written(
     assert database.one("SELECT count(*) FROM notifier.delivery_journal") == 1
 
 
+def test_an_inbox_message_to_somebody_deleted_takes_no_other_with_it(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob"], channel="inapp")
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql("DELETE FROM notifier.recipients WHERE external_id = 'ada'")
+    inbox = Worker(registry.choose({}), configured)
+    run_due(database, inbox)
+    assert database.one("SELECT count(*) FROM notifier.notifications") == 1
+    assert database.statuses()["delivered"] >= 1
+
+
+def test_a_provider_that_breaks_loses_no_outcome_it_had_told(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob", "eve"])
+    told: list[uuid.UUID] = []
+
+    def breaks(message: Message) -> Outcome:
+        if len(told) == 2:
+            raise RuntimeError("a fault of ours")
+        told.append(message.delivery_id)
+        return accept(message)
+
+    with pytest.raises(RuntimeError):
+        run_due(database, worker(configured, breaks))
+    assert database.statuses() == {"sent": 2, "queued": 1}
+
+
 def test_what_a_receipt_has_settled_is_not_sent_again(
     database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
 ) -> None:
@@ -272,3 +305,95 @@ def receipt(database: Database, delivery: uuid.UUID) -> None:
             "VALUES (%s, 'receipts', 'queued', 'sent', 1)",
             (delivery,),
         )
+
+
+@pytest.mark.parametrize(
+    "audience_json",
+    [
+        "null",
+        "1",
+        "[]",
+        "{}",
+        '"x"',
+        '{"recipients": null}',
+        '{"recipients": {}}',
+        '{"addresses": [1]}',
+        '{"addresses": ["x"]}',
+        '{"addresses": [null]}',
+        '{"addresses": [[]]}',
+        '{"addresses": [{}]}',
+        '{"addresses": [{"channel": null, "address": null}]}',
+        '{"addresses": [{"channel": "email", "address": "a@b.co", "locale": null}]}',
+        '{"tenant": null}',
+        '{"tenant": false}',
+        '{"topics": [null]}',
+        '{"except": ["ada"]}',
+        '{"channels": []}',
+        '{"tenant": true, "channels": []}',
+        '{"tenant": true, "channels": null}',
+        '{"subscribers": true, "channels": ["email"]}',
+        '{"subscribers": false}',
+        '{"recipients": [["ada"]]}',
+        '{"recipients": [1e400]}',
+        '{"tenant": true, "except": 7}',
+    ],
+)
+def test_a_hostile_audience_is_refused_by_name(
+    database: Database, tenant: uuid.UUID, audience_json: str
+) -> None:
+    with psycopg.connect(database.producer_url) as producer:
+        with pytest.raises(psycopg.Error) as fault:
+            producer.execute(
+                "SELECT notifier.emit_notification_event(%s, 'task.due_soon', %s::jsonb, %s::jsonb)",
+                (tenant, Jsonb(TASK), audience_json),
+            )
+        assert fault.value.sqlstate == "NT422"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "null",
+        "1",
+        "[]",
+        '"x"',
+        "[1]",
+        '{"lane": null}',
+        '{"idempotency_key": ""}',
+        '{"expires_at": "infinity"}',
+        '{"expires_at": "2026-13-01T00:00:00Z"}',
+    ],
+)
+def test_hostile_options_are_refused_by_name(
+    database: Database, tenant: uuid.UUID, options: str
+) -> None:
+    with psycopg.connect(database.producer_url) as producer:
+        with pytest.raises(psycopg.Error) as fault:
+            producer.execute(
+                "SELECT notifier.emit_notification_event(%s, 'task.due_soon', %s::jsonb, "
+                "'{\"tenant\": true}', %s::jsonb)",
+                (tenant, Jsonb(TASK), options),
+            )
+        assert fault.value.sqlstate == "NT422"
+
+
+@pytest.mark.parametrize(
+    "audience_json",
+    [
+        '{"recipients": []}',
+        '{"recipients": ["ada", "ada"], "except": ["ada"]}',
+        '{"addresses": []}',
+        '{"topics": []}',
+        '{"tenant": true, "channels": ["email", "email"]}',
+        '{"tenant": true, "recipients": ["ada", "ada"], "except": ["ada", "bob", "eve"]}',
+    ],
+)
+def test_an_audience_of_nobody_or_of_repeats_is_taken(
+    database: Database, tenant: uuid.UUID, audience_json: str
+) -> None:
+    with psycopg.connect(database.producer_url) as producer:
+        producer.execute(
+            "SELECT notifier.emit_notification_event(%s, 'task.due_soon', %s::jsonb, %s::jsonb)",
+            (tenant, Jsonb(TASK), audience_json),
+        )
+    assert sum(database.statuses().values()) in (0, 3)
