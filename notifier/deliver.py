@@ -21,7 +21,7 @@ from notifier.log import logger
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.rendering import RenderError
 from notifier.settings import Settings
-from notifier.status import Actor, Status
+from notifier.status import UNFINISHED, Actor, Status
 from notifier.store import deliveries, dispatches
 from notifier.store.captures import KEEPERS, Kept
 from notifier.store.deliveries import Loaded, LoadedEvent, Move
@@ -110,10 +110,17 @@ def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
         if held is None:
             return None
         assert held.channel is not None
-        loaded = {d.id: d for d in deliveries.load(connection, held.delivery_ids)}
-        if held.taken_over and not _take_over(connection, held, loaded, worker):
+        if held.taken_over and not _take_over(connection, held, worker):
             return None
-        rest = {i: loaded[i] for i in held.delivery_ids}
+    # The claim is committed and counts, so what can not be read is halved until it stands alone.
+    with connect() as connection, connection.begin():
+        loaded = deliveries.load(connection, held.delivery_ids)
+        rest = {d.id: d for d in loaded if d.status in UNFINISHED}
+        if len(rest) < len(held.delivery_ids):
+            # Settled meanwhile, by a receipt: there is nothing more to send.
+            if not dispatches.shrink(connection, held, list(rest), worker.settings.lease):
+                return None
+            held.delivery_ids = list(rest)
         events = deliveries.load_events(connection, list({d.event_id for d in rest.values()}))
         messages.learn_templates(connection, rest.values())
     return Chunk(
@@ -130,7 +137,6 @@ def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
 def _take_over(
     connection: Connection,
     held: Claim,
-    loaded: dict[uuid.UUID, Loaded],
     worker: Worker,
 ) -> bool:
     """Deal with a dispatch whose last worker died in it; whether anything is left to send."""
@@ -142,28 +148,33 @@ def _take_over(
         deliveries=len(held.delivery_ids),
     )
     assert held.channel is not None
+    standing = deliveries.standing(connection, held.delivery_ids)
     if TRAITS[held.channel].in_doubt is InDoubt.RECONCILE:
         # `sending` was committed before the call: the provider may have it. Ask before anything.
-        asked = [i for i in held.delivery_ids if loaded[i].status is Status.SENDING]
+        asked = [i for i, (status, _) in standing.items() if status is Status.SENDING]
         if asked:
             dispatches.add(connection, DispatchKind.RECONCILE, held, asked, timedelta())
-            safe = [i for i in held.delivery_ids if loaded[i].status is not Status.SENDING]
+            safe = [i for i in held.delivery_ids if i not in asked]
             dispatches.shrink(connection, held, safe, worker.settings.lease)
+            held.delivery_ids = safe
             if not safe:
                 return False
     if len(held.delivery_ids) > 1:
         dispatches.halve(connection, held, ALONE)
     elif held.attempts > ALONE:
-        poison = loaded[held.delivery_ids[0]]
+        poison = held.delivery_ids[0]
+        status, attempts = standing[poison]
         dispatches.shrink(connection, held, [], worker.settings.lease)
+        if status not in UNFINISHED:
+            return False
         deliveries.move(
             connection,
             Actor.ENGINE,
-            [Move(poison.id, poison.status, Status.FAILED, poison.attempts, code="poison")],
+            [Move(poison, status, Status.FAILED, attempts, code="poison")],
             held.attempts,
         )
         deliveries.dead_letter(
-            connection, [poison.id], "poison", "workers died while they had it in hand"
+            connection, [poison], "poison", "workers died while they had it in hand"
         )
         return False
     return True
@@ -186,7 +197,16 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
     began = flushed = time.monotonic()
     sent = 0
     waiting = {message.delivery_id: message for message in ready}
-    for message, outcome in chunk.provider.send(ready, may_start):
+    outcomes = chunk.provider.send(ready, may_start)
+    while True:
+        try:
+            message, outcome = next(outcomes)
+        except StopIteration:
+            break
+        except Exception:
+            # A fault of ours: what it had in hand is in doubt, what it told before is not.
+            _record(chunk, results, worker)
+            raise
         sent += 1
         del waiting[message.delivery_id]
         _settle(chunk, message, outcome, results, worker)
@@ -401,8 +421,9 @@ def _record(chunk: Chunk, results: Results, worker: Worker) -> bool:
     """Write a window's outcomes in one transaction; False where the claim was lost meanwhile."""
     done = {m.id for m in results.moves} | set(results.ask)
     rest = [i for i in chunk.rest if i not in done]
+    renewed = time.monotonic()
+    repeated = False
     while True:
-        renewed = time.monotonic()
         try:
             won = _write(chunk, results, rest, worker)
             break
@@ -411,11 +432,16 @@ def _record(chunk: Chunk, results: Results, worker: Worker) -> bool:
             # dispatch as it was, so what was written is not written again.
             if time.monotonic() > chunk.until:
                 raise
+            repeated = True
             time.sleep(0.2)
+    if repeated and not won:
+        # While our lease stands nobody else changes the dispatch: it was our own write.
+        won = time.monotonic() < chunk.until
     if not won:
         _tell_late(chunk, results)
         return False
     chunk.until = renewed + worker.settings.lease_seconds
+    chunk.held.delivery_ids = rest
     for delivery_id in done:
         del chunk.rest[delivery_id]
     for m in results.unstarted:

@@ -67,6 +67,24 @@ def compose(
         parts = template.render(
             {**shared, "recipient": delivery.recipient, "unsubscribe_url": unsubscribe_url}
         )
+    return _message(delivery, event, channel, parts, delivery.attempts + 1, unsubscribe_url)
+
+
+def question(delivery: Loaded, event: LoadedEvent, channel: Channel) -> Message:
+    """The attempt in doubt, to ask its provider about: the row counts it already, and it has no
+    parts, because what was rendered then need not render now.
+    """
+    return _message(delivery, event, channel, {}, delivery.attempts)
+
+
+def _message(
+    delivery: Loaded,
+    event: LoadedEvent,
+    channel: Channel,
+    parts: Mapping[str, str],
+    attempt: int,
+    unsubscribe_url: str | None = None,
+) -> Message:
     return Message(
         delivery_id=delivery.id,
         event_id=event.id,
@@ -75,7 +93,7 @@ def compose(
         channel=channel,
         address=delivery.address,
         parts=parts,
-        attempt=delivery.attempts + 1,
+        attempt=attempt,
         correlation_id=event.correlation_id,
         recipient_id=delivery.recipient_id,
         secret=delivery.secret,

@@ -7,8 +7,25 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 
+class _Told:
+    """What a provider told in its own words, made fit to be kept."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            text = getattr(self, name)
+            if isinstance(text, str) and not (text.isascii() and text.isprintable()):
+                object.__setattr__(self, name, _storable(text))
+
+
+def _storable(text: str) -> str:
+    """The text without what Postgres can not hold: NUL and halves of surrogate pairs."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(_Told):
     """The provider took responsibility for the message.
 
     provider_message_id: the provider's own id, where it gives one to ask or call back with.
@@ -22,7 +39,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryLater:
+class RetryLater(_Told):
     """Not accepted, and worth another try.
 
     after: the least wait the provider asked for, already bounded by the channel.
@@ -34,7 +51,7 @@ class RetryLater:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(_Told):
     """Not accepted, and never will be as it stands.
 
     address_dead: the address itself is gone; the contact point is retired.
@@ -46,7 +63,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsure:
+class Unsure(_Told):
     """The request may or may not have taken effect (a timeout after it left)."""
 
     reason: str

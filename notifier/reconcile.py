@@ -4,7 +4,7 @@ import time
 import uuid
 from datetime import timedelta
 
-from notifier import messages
+from notifier import messages, retry
 from notifier.deliver import Worker
 from notifier.log import logger
 from notifier.outcome import Accepted, NotFound, Rejected, Unsure
@@ -23,8 +23,9 @@ ASK_AGAIN = timedelta(seconds=30)
 def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
     """Ask the provider about every delivery of the dispatch, and act on what it says.
 
-    Found: its fact is written. Not found: it never arrived, and is sent. No answer: asked again,
-    and after `doubt_seconds` it becomes `unknown`, or is repeated where its tenant chose so.
+    Found: its fact is written. Not found: it never arrived, and is sent again, the first time at
+    once and then like any failed attempt. No answer: asked again, and after `doubt_seconds` it
+    becomes `unknown`, or is repeated where its tenant chose so.
     """
     with connect() as connection, connection.begin():
         held = dispatches.claim(connection, dispatch_id, worker.settings.lease)
@@ -33,29 +34,22 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
         assert held.channel is not None
         loaded = {d.id: d for d in deliveries.load(connection, held.delivery_ids)}
         events = deliveries.load_events(connection, list({d.event_id for d in loaded.values()}))
-        messages.learn_templates(connection, loaded.values())
         generous = deliveries.tenants_that_resend(
             connection, list({d.tenant_id for d in loaded.values()})
         )
     provider = worker.providers[held.channel]
     asked = [
-        messages.compose(
-            d,
-            events[d.event_id],
-            messages.shared_context(events[d.event_id]),
-            held.channel,
-        )
+        messages.question(d, events[d.event_id], held.channel)
         for d in loaded.values()
         if d.status is Status.SENDING
     ]
     moves: list[Move] = []
     facts: list[tuple[uuid.UUID, str, int, str | None]] = []
-    again: list[uuid.UUID] = []
+    again: dict[timedelta, list[uuid.UUID]] = {}
     unsettled: list[uuid.UUID] = []
     gone: list[uuid.UUID] = []
     dead: list[tuple[uuid.UUID, str, str]] = []
     keep_asking: list[uuid.UUID] = []
-    # The attempt that is in doubt is the one the row counts already.
     asked_until = time.monotonic() + worker.settings.lease_seconds / 2
     settled: set[uuid.UUID] = set()
     for message, answer in provider.look_up(asked):
@@ -81,14 +75,26 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
                 else:
                     dead.append((delivery.id, code, reason))
             case NotFound():
-                move(Status.RETRYING, "the provider has no trace of it", "not_found")
-                again.append(delivery.id)
+                reason = "the provider has no trace of it"
+                wait = retry.next_attempt(delivery.attempts, worker.settings.delays)
+                if wait is None:
+                    move(Status.FAILED, reason, "not_found")
+                    dead.append((delivery.id, "not_found", reason))
+                else:
+                    move(Status.RETRYING, reason, "not_found")
+                    wait = timedelta(
+                        seconds=0 if delivery.attempts == 1 else round(wait.total_seconds())
+                    )
+                    again.setdefault(wait, []).append(delivery.id)
             case Unsure(reason):
                 if held.age.total_seconds() < worker.settings.doubt_seconds:
                     keep_asking.append(delivery.id)
-                elif delivery.tenant_id in generous:
+                elif (
+                    delivery.tenant_id in generous
+                    and retry.next_attempt(delivery.attempts, worker.settings.delays) is not None
+                ):
                     move(Status.RETRYING, "repeated by its tenant's choice", "in_doubt")
-                    again.append(delivery.id)
+                    again.setdefault(timedelta(), []).append(delivery.id)
                 else:
                     move(Status.UNKNOWN, reason, "in_doubt")
                     unsettled.append(delivery.id)
@@ -105,8 +111,8 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
         deliveries.move(connection, Actor.ENGINE, moves, held.attempts)
         if facts:
             deliveries.tell(connection, provider.name, facts)
-        if again:
-            dispatches.add(connection, DispatchKind.DELIVER, held, again, timedelta())
+        for wait, ids in again.items():
+            dispatches.add(connection, DispatchKind.DELIVER, held, ids, wait)
         if unsettled:
             deliveries.doubt(connection, unsettled, "the provider could not tell")
         if gone:

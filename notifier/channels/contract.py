@@ -97,7 +97,10 @@ class Provider(ABC):
     def look_up(
         self, messages: Sequence[Message]
     ) -> Iterator[tuple[Message, Accepted | Rejected | NotFound | Unsure]]:
-        """Ask the provider about attempts in doubt; needed for `reconcile` channels only."""
+        """Ask the provider about attempts in doubt; needed for `reconcile` channels only.
+
+        messages: without their parts; `attempt` is the one in doubt.
+        """
         for message in messages:
             yield message, Unsure("this provider can not be asked")
 

@@ -26,11 +26,13 @@ class Kept:
 
 
 def keep_in_inbox(connection: Connection, kept: Sequence[Kept]) -> None:
-    """Write inbox rows; one that is there already stays as it is."""
+    """Write inbox rows; one that is there already stays as it is, and nobody's is left out."""
     connection.exec_driver_sql(
         "INSERT INTO notifier.notifications (id, tenant_id, recipient_id, type, title, message) "
-        "SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], "
-        "%s::text[]) ON CONFLICT (id) DO NOTHING",
+        "SELECT x.* FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], "
+        "%s::text[]) AS x(id, tenant, recipient, type, title, message) "
+        "JOIN notifier.recipients r ON r.id = x.recipient FOR KEY SHARE OF r "
+        "ON CONFLICT (id) DO NOTHING",
         (
             [k.delivery_id for k in kept],
             [k.tenant_id for k in kept],

@@ -117,6 +117,18 @@ def load(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Loaded]:
     ]
 
 
+def standing(
+    connection: Connection, ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, tuple[Status, int]]:
+    """The status and the attempts of each delivery, in the order of `ids`."""
+    rows = connection.exec_driver_sql(
+        "SELECT d.id, d.status, d.attempts FROM unnest(%s::uuid[]) WITH ORDINALITY AS x(id, n) "
+        "JOIN notifier.notification_deliveries d ON d.id = x.id ORDER BY x.n",
+        (list(ids),),
+    )
+    return {row[0]: (Status(row[1]), row[2]) for row in rows}
+
+
 def load_events(connection: Connection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LoadedEvent]:
     """The events of a dispatch's deliveries, by id."""
     return {row[0]: LoadedEvent(*row) for row in connection.exec_driver_sql(_EVENTS, (list(ids),))}
@@ -156,7 +168,8 @@ WITH told AS (
     UPDATE notifier.notification_deliveries d
     SET status = CASE WHEN d.status = %(before)s THEN %(after)s ELSE d.status END,
         updated_at = CASE WHEN d.status = %(before)s THEN now() ELSE d.updated_at END,
-        attempts = greatest(d.attempts, %(attempts)s),
+        attempts = CASE WHEN d.status = %(before)s THEN %(attempts)s
+                        ELSE greatest(d.attempts, %(attempts)s) END,
         provider = coalesce(%(provider)s, d.provider),
         code = %(code)s,
         sent_at = CASE WHEN %(sent)s THEN coalesce(d.sent_at, now()) ELSE d.sent_at END,
@@ -207,12 +220,13 @@ def move(connection: Connection, actor: Actor, moves: Sequence[Move], claim: int
 
 
 def dead_letter(connection: Connection, ids: Sequence[uuid.UUID], code: str, reason: str) -> None:
-    """List deliveries that failed for good, where an operator can replay them."""
+    """List those of `ids` that failed for good, where an operator can replay them."""
     connection.exec_driver_sql(
         "INSERT INTO notifier.dead_letters "
         "(delivery_id, tenant_id, event_id, channel, code, reason, attempts) "
         "SELECT d.id, d.tenant_id, d.event_id, d.channel, %s, %s, d.attempts "
         "FROM unnest(%s::uuid[]) AS x(id) JOIN notifier.notification_deliveries d ON d.id = x.id "
+        "WHERE d.status = 'failed' "
         "ON CONFLICT (delivery_id) DO UPDATE SET code = excluded.code, reason = excluded.reason, "
         "attempts = excluded.attempts, created_at = now()",
         (code, reason, list(ids)),
@@ -220,12 +234,12 @@ def dead_letter(connection: Connection, ids: Sequence[uuid.UUID], code: str, rea
 
 
 def doubt(connection: Connection, ids: Sequence[uuid.UUID], reason: str) -> None:
-    """List deliveries that stay in doubt until the provider or an operator settles them."""
+    """List those of `ids` that stay in doubt until the provider or an operator settles them."""
     connection.exec_driver_sql(
         "INSERT INTO notifier.in_doubt (delivery_id, tenant_id, channel, provider, reason) "
         "SELECT d.id, d.tenant_id, d.channel, d.provider, %s "
         "FROM unnest(%s::uuid[]) AS x(id) JOIN notifier.notification_deliveries d ON d.id = x.id "
-        "ON CONFLICT (delivery_id) DO NOTHING",
+        "WHERE d.status = 'unknown' ON CONFLICT (delivery_id) DO NOTHING",
         (reason, list(ids)),
     )
 

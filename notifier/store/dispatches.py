@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
+from notifier.status import UNFINISHED
 from notifier.words import Channel, DispatchKind, Lane
 
 
@@ -155,7 +156,8 @@ def shrink(
     """Leave `rest` on the dispatch and renew the lease; with nothing left, delete it.
 
     False where the claim is no longer ours, or this very step was written already (its
-    acknowledgement got lost): then nothing may be written under it.
+    acknowledgement got lost): then nothing may be written under it. `held` stays as it is: only
+    the caller knows when the step is committed.
     """
     fence = (
         "d.id = %(id)s AND d.token = %(token)s AND d.lease_until > clock_timestamp() "
@@ -178,8 +180,6 @@ def shrink(
             "carried": len(held.delivery_ids),
         },
     ).rowcount
-    if won:
-        held.delivery_ids = list(rest)
     return bool(won)
 
 
@@ -202,12 +202,27 @@ def add(
     ids: Sequence[uuid.UUID],
     wait: timedelta,
 ) -> None:
-    """A follow-up dispatch of `held`'s channel and lane for `ids`, due after `wait`."""
+    """A follow-up dispatch of `held`'s channel and lane, due after `wait`.
+
+    It carries those of `ids` that are unfinished: a receipt may have been faster.
+    """
     connection.exec_driver_sql(
         "INSERT INTO notifier.dispatches "
         "(kind, tenant_id, event_id, channel, lane, delivery_ids, due_at) "
-        "VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp() + %s)",
-        (kind, held.tenant_id, held.event_id, held.channel, held.lane, list(ids), wait),
+        "SELECT %s, %s, %s, %s, %s, array_agg(d.id ORDER BY x.n), clock_timestamp() + %s "
+        "FROM unnest(%s::uuid[]) WITH ORDINALITY AS x(id, n) "
+        "JOIN notifier.notification_deliveries d ON d.id = x.id "
+        "WHERE d.status = ANY(%s::text[]) HAVING count(*) > 0",
+        (
+            kind,
+            held.tenant_id,
+            held.event_id,
+            held.channel,
+            held.lane,
+            wait,
+            list(ids),
+            sorted(UNFINISHED),
+        ),
     )
 
 

@@ -1,0 +1,399 @@
+"""Faults that strike between two steps: what they may not lose, double or block."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from notifier import deliver, emit, reconcile, register, relay
+from notifier.channels import registry
+from notifier.channels.contract import Message
+from notifier.deliver import Worker
+from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
+from notifier.settings import Settings
+from notifier.store import audience, deliveries
+from tests.conftest import Database
+from tests.test_deliver import (
+    Scripted,
+    accept,
+    configured,
+    due_now,
+    lapse,
+    run_due,
+    sound,
+    to,
+    worker,
+)
+from tests.test_emit import TASK
+
+__all__ = ["configured", "sound"]
+
+
+class Died(BaseException):
+    """Stands for SIGKILL: nothing after it runs."""
+
+
+def severed() -> OperationalError:
+    return OperationalError("COMMIT", None, psycopg.OperationalError("connection lost"))
+
+
+@pytest.mark.parametrize("committed", [False, True], ids=["rolled back", "acknowledgement lost"])
+def test_outcomes_whose_commit_fails_are_written_once(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    committed: bool,
+) -> None:
+    to(connection, tenant, ["ada", "bob", "eve"])
+    write, faults = deliver._write, [1]
+
+    def fails_once(*arguments: Any) -> bool:
+        if not faults:
+            return write(*arguments)
+        faults.pop()
+        if committed:
+            write(*arguments)
+            raise severed()
+        with monkeypatch.context() as patched:
+            patched.setattr(deliveries, "tell", lambda *_: (_ for _ in ()).throw(severed()))
+            return write(*arguments)
+
+    monkeypatch.setattr(deliver, "_write", fails_once)
+
+    def say(message: Message) -> Outcome:
+        if message.address.startswith("bob"):
+            return RetryLater("503", "busy")
+        return accept(message)
+
+    busy = worker(configured, say)
+    busy.pace["scripted"] = 4.0  # two sends a window
+    run_due(database, busy)
+    assert database.statuses() == {"sent": 2, "retrying": 1}
+    assert database.query("SELECT cardinality(delivery_ids) FROM notifier.dispatches") == [(1,)]
+    assert database.one("SELECT count(*) FROM notifier.delivery_journal") == 3
+    assert not database.one("SELECT count(*) FROM notifier.provider_messages WHERE late")
+
+
+@pytest.mark.parametrize("payload", ["nested", "digits"])
+def test_an_event_no_worker_can_load_holds_up_no_other(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    payload: str,
+) -> None:
+    """Postgres holds numbers and depths that Python's JSON does not."""
+    with database.pool.begin() as writer:
+        register.event_type(
+            writer,
+            "test.open",
+            schema={"type": "object"},
+            channels=["email"],
+            texts={"email": {"subject": "s", "text": "x"}},
+        )
+    hostile = {
+        "nested": '{"a": ' + "[" * 5000 + "]" * 5000 + "}",
+        "digits": '{"a": ' + "9" * 5000 + "}",
+    }[payload]
+    with psycopg.connect(database.producer_url) as producer:
+        producer.execute(
+            "SELECT notifier.emit_notification_event(%s, 'test.open', %s::jsonb, %s::jsonb)",
+            (tenant, hostile, '{"recipients": ["ada"]}'),
+        )
+    for name in ("bob", "eve"):
+        to(connection, tenant, [name])
+    relay.relay_once(configured)
+    for _ in range(30):
+        due_now(database)
+        for (dispatch,) in database.query("SELECT id FROM notifier.dispatches"):
+            try:
+                deliver.deliver(dispatch, worker(configured))
+            except Exception:
+                lapse(database)
+    assert database.statuses()["sent"] == 2
+    assert database.one("SELECT count(*) FROM notifier.dispatches") == 0
+
+
+def test_a_template_no_worker_can_compile_holds_up_no_other(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob"])
+    broken = database.one("SELECT notifier.new_id()")
+    with psycopg.connect(database.admin_url) as admin:
+        admin.execute(
+            "INSERT INTO notifier.templates SELECT (jsonb_populate_record(t, jsonb_build_object("
+            "'id', %s::text, 'version', 999, 'parts', (SELECT jsonb_object_agg(k, '{%% if') "
+            "FROM jsonb_object_keys(t.parts) k)))).* FROM notifier.templates t "
+            "WHERE t.id = (SELECT template_id FROM notifier.notification_deliveries LIMIT 1)",
+            (str(broken),),
+        )
+        admin.execute(
+            "UPDATE notifier.notification_deliveries SET template_id = %s WHERE address LIKE 'ada%%'",
+            (broken,),
+        )
+    for _ in range(10):
+        due_now(database)
+        for (dispatch,) in database.query("SELECT id FROM notifier.dispatches"):
+            try:
+                deliver.deliver(dispatch, worker(configured))
+            except Exception:
+                lapse(database)
+    assert database.statuses() == {"sent": 1, "failed": 1}
+
+
+def test_a_call_in_doubt_is_asked_about_though_it_renders_no_more(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    with database.pool.begin() as writer:
+        register.event_type(
+            writer,
+            "test.fragile",
+            schema={"type": "object"},
+            channels=["sms"],
+            texts={"sms": {"text": "{{ recipient.attributes.plan.name }}"}},
+        )
+    person: dict[str, Any] = {
+        "external_id": "planned",
+        "attributes": {"plan": {"name": "gold"}},
+        "contact_points": [{"channel": "sms", "address": "+14155550999"}],
+    }
+    audience.upsert_recipients(connection, tenant, [person])
+    emit(connection, "test.fragile", {}, tenant=tenant, to={"recipients": ["planned"]})
+    connection.commit()
+    provider = Scripted(lambda _: Unsure("timeout"), Accepted("found", "sent"))
+    run_due(database, worker(configured, provider))
+    audience.upsert_recipients(connection, tenant, [{**person, "attributes": {}}])
+    connection.commit()
+    reconcile.reconcile(
+        database.one("SELECT id FROM notifier.dispatches"), worker(configured, provider)
+    )
+    assert database.statuses() == {"sent": 1}
+
+
+@pytest.mark.parametrize("end", ["crash", "timeout"])
+def test_calls_that_never_arrive_are_not_repeated_for_ever(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    end: str,
+) -> None:
+    to(connection, tenant, ["ada"], channel="sms")
+    calls = []
+
+    def say(message: Message) -> Outcome:
+        calls.append(message.attempt)
+        if end == "crash":
+            raise Died
+        return Unsure("timeout")
+
+    provider = Scripted(say, NotFound())
+    for _ in range(40):
+        due_now(database)
+        rows = database.query("SELECT id, kind FROM notifier.dispatches")
+        for row in rows:
+            act = reconcile.reconcile if row.kind == "reconcile" else deliver.deliver
+            try:
+                act(row.id, worker(configured, provider))
+            except Died:
+                lapse(database)
+    assert calls == [1, 2, 3, 4, 5]
+    assert database.statuses() == {"failed": 1}
+    assert database.query("SELECT code FROM notifier.dead_letters") == [("not_found",)]
+
+
+def test_what_was_not_begun_costs_no_attempt(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob"], channel="sms")
+    stopping: list[bool] = []
+
+    def last(message: Message) -> Outcome:
+        stopping.append(True)
+        return accept(message)
+
+    leaving = worker(configured, last)
+    leaving.stopping = lambda: bool(stopping)
+    run_due(database, leaving)
+    provider = Scripted(accept)
+    run_due(database, worker(configured, provider))
+    assert [message.attempt for message in provider.given] == [1]
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"], ids=["NUL", "half a pair"])
+@pytest.mark.parametrize("kind", [Accepted, Rejected, RetryLater, Unsure])
+def test_whatever_a_provider_says_can_be_written(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    text: str,
+    kind: type,
+) -> None:
+    to(connection, tenant, ["ada"])
+    words: Sequence[str] = (text,) if kind is Unsure else (text, text)
+    run_due(database, worker(configured, lambda _: kind(*words)))
+    assert database.one("SELECT count(*) FROM notifier.delivery_journal") == 1
+
+
+def test_an_inbox_message_to_somebody_deleted_takes_no_other_with_it(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob"], channel="inapp")
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql("DELETE FROM notifier.recipients WHERE external_id = 'ada'")
+    inbox = Worker(registry.choose({}), configured)
+    run_due(database, inbox)
+    assert database.one("SELECT count(*) FROM notifier.notifications") == 1
+    assert database.statuses()["delivered"] >= 1
+
+
+def test_a_provider_that_breaks_loses_no_outcome_it_had_told(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob", "eve"])
+    told: list[uuid.UUID] = []
+
+    def breaks(message: Message) -> Outcome:
+        if len(told) == 2:
+            raise RuntimeError("a fault of ours")
+        told.append(message.delivery_id)
+        return accept(message)
+
+    with pytest.raises(RuntimeError):
+        run_due(database, worker(configured, breaks))
+    assert database.statuses() == {"sent": 2, "queued": 1}
+
+
+def test_what_a_receipt_has_settled_is_not_sent_again(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob"])
+
+    def settled(message: Message) -> Outcome:
+        if message.address.startswith("ada"):
+            receipt(database, message.delivery_id)
+        return RetryLater("503", "busy")
+
+    run_due(database, worker(configured, settled))
+    assert database.statuses() == {"sent": 1, "retrying": 1}
+    due_now(database)
+    provider = Scripted(accept)
+    run_due(database, worker(configured, provider))
+    assert [message.address for message in provider.given] == ["bob@example.com"]
+    assert database.statuses() == {"sent": 2}
+
+
+def receipt(database: Database, delivery: uuid.UUID) -> None:
+    """A provider's word that came before the worker's own."""
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "UPDATE notifier.notification_deliveries SET status = 'sent', sent_at = now() "
+            "WHERE id = %s",
+            (delivery,),
+        )
+        writer.exec_driver_sql(
+            "INSERT INTO notifier.delivery_journal "
+            "(delivery_id, actor, from_status, to_status, attempt) "
+            "VALUES (%s, 'receipts', 'queued', 'sent', 1)",
+            (delivery,),
+        )
+
+
+@pytest.mark.parametrize(
+    "audience_json",
+    [
+        "null",
+        "1",
+        "[]",
+        "{}",
+        '"x"',
+        '{"recipients": null}',
+        '{"recipients": {}}',
+        '{"addresses": [1]}',
+        '{"addresses": ["x"]}',
+        '{"addresses": [null]}',
+        '{"addresses": [[]]}',
+        '{"addresses": [{}]}',
+        '{"addresses": [{"channel": null, "address": null}]}',
+        '{"addresses": [{"channel": "email", "address": "a@b.co", "locale": null}]}',
+        '{"tenant": null}',
+        '{"tenant": false}',
+        '{"topics": [null]}',
+        '{"except": ["ada"]}',
+        '{"channels": []}',
+        '{"tenant": true, "channels": []}',
+        '{"tenant": true, "channels": null}',
+        '{"subscribers": true, "channels": ["email"]}',
+        '{"subscribers": false}',
+        '{"recipients": [["ada"]]}',
+        '{"recipients": [1e400]}',
+        '{"tenant": true, "except": 7}',
+    ],
+)
+def test_a_hostile_audience_is_refused_by_name(
+    database: Database, tenant: uuid.UUID, audience_json: str
+) -> None:
+    with psycopg.connect(database.producer_url) as producer:
+        with pytest.raises(psycopg.Error) as fault:
+            producer.execute(
+                "SELECT notifier.emit_notification_event(%s, 'task.due_soon', %s::jsonb, %s::jsonb)",
+                (tenant, Jsonb(TASK), audience_json),
+            )
+        assert fault.value.sqlstate == "NT422"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "null",
+        "1",
+        "[]",
+        '"x"',
+        "[1]",
+        '{"lane": null}',
+        '{"idempotency_key": ""}',
+        '{"expires_at": "infinity"}',
+        '{"expires_at": "2026-13-01T00:00:00Z"}',
+    ],
+)
+def test_hostile_options_are_refused_by_name(
+    database: Database, tenant: uuid.UUID, options: str
+) -> None:
+    with psycopg.connect(database.producer_url) as producer:
+        with pytest.raises(psycopg.Error) as fault:
+            producer.execute(
+                "SELECT notifier.emit_notification_event(%s, 'task.due_soon', %s::jsonb, "
+                "'{\"tenant\": true}', %s::jsonb)",
+                (tenant, Jsonb(TASK), options),
+            )
+        assert fault.value.sqlstate == "NT422"
+
+
+@pytest.mark.parametrize(
+    "audience_json",
+    [
+        '{"recipients": []}',
+        '{"recipients": ["ada", "ada"], "except": ["ada"]}',
+        '{"addresses": []}',
+        '{"topics": []}',
+        '{"tenant": true, "channels": ["email", "email"]}',
+        '{"tenant": true, "recipients": ["ada", "ada"], "except": ["ada", "bob", "eve"]}',
+    ],
+)
+def test_an_audience_of_nobody_or_of_repeats_is_taken(
+    database: Database, tenant: uuid.UUID, audience_json: str
+) -> None:
+    with psycopg.connect(database.producer_url) as producer:
+        producer.execute(
+            "SELECT notifier.emit_notification_event(%s, 'task.due_soon', %s::jsonb, %s::jsonb)",
+            (tenant, Jsonb(TASK), audience_json),
+        )
+    assert sum(database.statuses().values()) in (0, 3)
