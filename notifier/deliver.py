@@ -26,7 +26,7 @@ from notifier.store import deliveries, dispatches
 from notifier.store.captures import KEEPERS, Kept
 from notifier.store.deliveries import Loaded, LoadedEvent, Move
 from notifier.store.dispatches import Claim
-from notifier.store.engine import connect
+from notifier.store.engine import connect, statement
 from notifier.words import TRAITS, Channel, DispatchKind, InDoubt
 
 log = logger("deliver")
@@ -105,16 +105,20 @@ def deliver(dispatch_id: uuid.UUID, worker: Worker) -> None:
 def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
     """Claim, load and take over; None where there is nothing (more) for this worker to do."""
     started = time.monotonic()
-    with connect() as connection, connection.begin():
+    with statement() as connection:
         held = dispatches.claim(connection, dispatch_id, worker.settings.lease)
-        if held is None:
-            return None
-        assert held.channel is not None
-        if held.taken_over and not _take_over(connection, held, worker):
-            return None
+    if held is None:
+        return None
+    assert held.channel is not None
     # The claim is committed and counts, so what can not be read is halved until it stands alone.
-    with connect() as connection, connection.begin():
-        loaded = deliveries.load(connection, held.delivery_ids)
+    if held.taken_over:
+        with connect() as connection, connection.begin():
+            if not _take_over(connection, held, worker):
+                return None
+    with statement() as connection:
+        loaded = deliveries.load(
+            connection, held.delivery_ids, secrets_too=held.channel is Channel.WEBHOOK
+        )
         rest = {d.id: d for d in loaded if d.status in UNFINISHED}
         if len(rest) < len(held.delivery_ids):
             # Settled meanwhile, by a receipt: there is nothing more to send.
@@ -235,7 +239,7 @@ def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]
     size = FIRST_WINDOW if pace is None else int(pace * worker.settings.flush_seconds)
     size = max(1, min(size, TRAITS[chunk.held.channel].window))
     window = list(chunk.rest.values())[:size]
-    with connect() as connection:
+    with statement() as connection:
         cancelled, singly, expired = deliveries.stopped(
             connection, list({d.event_id for d in window})
         )
@@ -502,7 +506,7 @@ def _tell_late(chunk: Chunk, results: Results) -> None:
 
 
 def _hand_back(chunk: Chunk) -> None:
-    with connect() as connection, connection.begin():
+    with statement() as connection:
         dispatches.hand_back(connection, chunk.held)
 
 

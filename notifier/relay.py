@@ -18,7 +18,7 @@ from notifier.log import logger
 from notifier.settings import Settings
 from notifier.store import dispatches, system
 from notifier.store.dispatches import Rung
-from notifier.store.engine import connect
+from notifier.store.engine import connect, statement
 from notifier.words import Severity
 
 log = logger("relay")
@@ -73,7 +73,7 @@ def relay_once(settings: Settings) -> int:
     Rings after its own commit: a worker must find the dispatch, and a relay that dies between
     the two leaves a dispatch that is rung again a little later.
     """
-    with connect() as connection, connection.begin():
+    with statement() as connection:
         rung = dispatches.ring(
             connection,
             again=timedelta(seconds=settings.ring_again_seconds),

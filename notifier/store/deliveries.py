@@ -84,12 +84,17 @@ JOIN notifier.event_types k ON k.name = e.type
 """
 
 
-def load(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Loaded]:
-    """The deliveries of a dispatch, in its order."""
+def load(
+    connection: Connection, ids: Sequence[uuid.UUID], *, secrets_too: bool = False
+) -> list[Loaded]:
+    """The deliveries of a dispatch, in its order.
+
+    secrets_too: with the signing secrets of their contact points, for channels that sign.
+    """
     rows = connection.exec_driver_sql(_LOAD, (list(ids),)).all()
-    points = [row[4] for row in rows if row[4] is not None]
     secrets: dict[uuid.UUID, str] = {}
-    if points:
+    if secrets_too:
+        points = [row[4] for row in rows if row[4] is not None]
         secrets = {row[0]: row[1] for row in connection.exec_driver_sql(_SECRETS, (points,))}
     return [
         Loaded(
