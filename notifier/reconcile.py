@@ -2,9 +2,11 @@
 
 import time
 import uuid
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from notifier import messages, retry
+from notifier.channels.contract import Message, Provider
 from notifier.deliver import Worker
 from notifier.log import logger
 from notifier.outcome import Accepted, NotFound, Rejected, Unsure
@@ -16,8 +18,23 @@ from notifier.words import DispatchKind
 
 log = logger("reconcile")
 
+Answer = Accepted | Rejected | NotFound | Unsure
+
 ASK_AGAIN = timedelta(seconds=30)
 """Wait before a provider that could not tell is asked again."""
+
+
+def _ask(provider: Provider, asked: Sequence[Message]) -> Iterator[tuple[Message, Answer]]:
+    """The provider's answers; where it breaks, it could not tell about the rest."""
+    waiting = {message.delivery_id: message for message in asked}
+    try:
+        for message, answer in provider.look_up(asked):
+            del waiting[message.delivery_id]
+            yield message, answer
+    except Exception as fault:
+        log.exception("look_up_failed", provider=provider.name)
+        for message in waiting.values():
+            yield message, Unsure(f"unexpected {type(fault).__name__} in the provider")
 
 
 def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
@@ -52,7 +69,7 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
     keep_asking: list[uuid.UUID] = []
     asked_until = time.monotonic() + worker.settings.lease_seconds / 2
     settled: set[uuid.UUID] = set()
-    for message, answer in provider.look_up(asked):
+    for message, answer in _ask(provider, asked):
         delivery = loaded[message.delivery_id]
         settled.add(delivery.id)
 

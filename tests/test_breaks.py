@@ -397,3 +397,23 @@ def test_an_audience_of_nobody_or_of_repeats_is_taken(
             (tenant, Jsonb(TASK), audience_json),
         )
     assert sum(database.statuses().values()) in (0, 3)
+
+
+def test_a_provider_that_breaks_when_asked_ends_in_doubt(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada"], channel="sms")
+
+    class Broken(Scripted):
+        def look_up(self, messages):  # type: ignore[no-untyped-def]
+            raise RuntimeError("a fault of ours")
+            yield
+
+    provider = Broken(lambda _: Unsure("timeout"))
+    run_due(database, worker(configured, provider))
+    dispatch = database.one("SELECT id FROM notifier.dispatches")
+    reconcile.reconcile(dispatch, worker(configured, provider))
+    assert database.statuses() == {"sending": 1}, "asked again later"
+    due_now(database)
+    reconcile.reconcile(dispatch, worker(configured, provider, doubt_seconds=0))
+    assert database.statuses() == {"unknown": 1}
