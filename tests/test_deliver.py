@@ -16,7 +16,8 @@ from notifier.outcome import Accepted, NotFound, Outcome, Rejected, Unsure
 from notifier.replay import replay
 from notifier.settings import Settings, settings
 from notifier.store import audience, dispatches, system
-from notifier.words import Channel
+from notifier.store.engine import engine_for
+from notifier.words import Channel, Lane
 from tests.conftest import Database
 from tests.test_emit import TASK
 
@@ -595,3 +596,60 @@ def test_packing_leaves_what_was_claimed_before_alone(
         "SELECT attempts, cardinality(delivery_ids) FROM notifier.dispatches ORDER BY 1"
     )
     assert [tuple(row) for row in rows] == [(0, 2), (1, 1)]
+
+
+def test_a_backlog_of_calls_holds_up_no_critical_mail(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "INSERT INTO notifier.dispatches (kind, tenant_id, channel, lane, due_at) "
+            "SELECT 'deliver', %s, 'voice', 'bulk', now() - interval '1 hour' "
+            "FROM generate_series(1, 20001)",
+            (tenant,),
+        )
+    to(connection, tenant, ["ada"], lane="critical")
+    relay.relay_once(configured)
+    assert database.one(
+        "SELECT last_rung_at IS NOT NULL FROM notifier.dispatches WHERE channel = 'email'"
+    )
+
+
+def test_every_queue_there_is_gets_rung(database: Database, configured: Settings) -> None:
+    with database.pool.begin() as writer:
+        for lane in Lane:
+            for channel in (None, *Channel):
+                writer.exec_driver_sql(
+                    "INSERT INTO notifier.dispatches (kind, channel, lane, due_at) "
+                    "VALUES (%s, %s, %s, now())",
+                    ("fan_out" if channel is None else "deliver", channel, lane),
+                )
+    assert relay.relay_once(configured) == len(Lane) * (1 + len(Channel))
+
+
+def test_an_audience_that_grew_while_it_was_counted_is_finished_by_a_worker(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    """The count is taken from a function of its own, so that the test can make it outdated."""
+    audience.upsert_recipients(connection, tenant, [{"external_id": f"r{i}"} for i in range(600)])
+    connection.commit()
+    owner = engine_for(database.admin_url)
+    with owner.begin() as admin:
+        source = admin.exec_driver_sql(
+            "SELECT pg_get_functiondef('notifier.emit(text,text,jsonb,jsonb,jsonb)'::regprocedure)"
+        ).scalar_one()
+        outdated = source.replace("SELECT count(*) > inline_limit", "SELECT count(*) < 0")
+        assert outdated != source
+        raw = admin.connection.driver_connection
+        assert raw is not None
+        raw.execute(outdated)
+    owner.dispose()
+    event = emit(connection, "task.due_soon", TASK, tenant=tenant, to={"tenant": True})
+    connection.commit()
+    assert event.matched == 501 * 3
+    fanout.fan_out(
+        database.one("SELECT id FROM notifier.dispatches WHERE kind = 'fan_out'"),
+        worker(configured),
+    )
+    assert database.one("SELECT matched FROM notifier.notification_events") == 603 * 3
+    assert database.one("SELECT fanned_out_at IS NOT NULL FROM notifier.notification_events")

@@ -143,6 +143,7 @@ DECLARE
     earlier record;
     page record;
     large boolean;
+    grew boolean := false;
 BEGIN
     IF tenant IS NULL OR tenant !~* '^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$' THEN
         problem := ARRAY['unknown_tenant', 'tenant', 'a UUID'];
@@ -229,6 +230,12 @@ BEGIN
         IF audience ?| ARRAY['recipients', 'topics', 'tenant', 'subscribers'] THEN
             page := notifier.fan_out_page(e, '00000000-0000-0000-0000-000000000000', inline_limit + 1);
             e.matched := page.matched; e.created := page.created; e.refused := page.refused;
+            -- Others joined the audience since it was counted: a worker goes on from here.
+            grew := page.next_after IS NOT NULL;
+            IF grew THEN
+                INSERT INTO notifier.dispatches (kind, tenant_id, event_id, lane, due_at, after)
+                VALUES ('fan_out', e.tenant_id, e.id, e.lane, e.created_at, page.next_after);
+            END IF;
         END IF;
         IF audience ? 'addresses' THEN
             page := notifier.fan_out_addresses(e);
@@ -236,7 +243,7 @@ BEGIN
             e.created := e.created + page.created;
             e.refused := e.refused + page.refused;
         END IF;
-        e.fanned_out_at := clock_timestamp();
+        e.fanned_out_at := CASE WHEN NOT grew THEN clock_timestamp() END;
     END IF;
     INSERT INTO notifier.notification_events VALUES (e.*);
     event_id := e.id; is_new := true; matched := e.matched; created := e.created; refused := e.refused;

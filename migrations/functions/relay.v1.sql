@@ -60,11 +60,17 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH due AS MATERIALIZED (
+        -- Each queue's oldest, so that no queue's backlog hides what is due on another.
         SELECT d.id, d.kind, d.channel, d.lane, d.tenant_id, d.due_at, d.last_rung_at, d.lease_until,
                cardinality(d.delivery_ids) AS carried
-        FROM notifier.dispatches d
-        WHERE d.due_at <= clock_timestamp()
-        ORDER BY d.due_at LIMIT 20000
+        FROM unnest(ARRAY['critical', 'normal', 'bulk']) AS l(lane)
+        CROSS JOIN unnest(ARRAY['', 'email', 'sms', 'push', 'inapp', 'slack', 'teams', 'voice',
+                                'webhook', 'apprise']) AS c(channel)
+        CROSS JOIN LATERAL (
+            SELECT q.* FROM notifier.dispatches q
+            WHERE q.lane = l.lane AND coalesce(q.channel, '') = c.channel
+              AND q.due_at <= clock_timestamp()
+            ORDER BY q.due_at LIMIT 5000) d
     ), waiting AS (
         SELECT kind, channel, lane, count(*) AS rung FROM due
         WHERE last_rung_at > clock_timestamp() - again

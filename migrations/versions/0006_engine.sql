@@ -70,7 +70,7 @@ CREATE TABLE notifier.dispatches (
 )
  WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
-CREATE INDEX dispatches_due_at_idx ON notifier.dispatches (due_at);
+CREATE INDEX dispatches_queue_idx ON notifier.dispatches (lane, coalesce(channel, ''), due_at);
 
 CREATE TABLE notifier.dead_letters (
     delivery_id UUID NOT NULL,

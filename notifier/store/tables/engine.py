@@ -102,7 +102,8 @@ dispatches = Table(
     one_of("kind", DispatchKind),
     one_of("channel", Channel),
     one_of("lane", Lane),
-    Index(None, "due_at"),
+    # The relay reads each queue's oldest; a fan-out has no channel.
+    Index("dispatches_queue_idx", "lane", text("coalesce(channel, '')"), "due_at"),
     # Tiny and churned: half a page free keeps claims and rings inside their page.
     postgresql_with={
         "fillfactor": 50,
