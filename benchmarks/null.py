@@ -10,10 +10,10 @@ import uuid
 from benchmarks import celery_noop
 from benchmarks.bench import Bench, Result, bench, result
 from notifier import emit, fanout, register
-from notifier.deliver import Worker
 from notifier.settings import settings
 from notifier.store import audience
 from notifier.store.engine import connect
+from notifier.worker import Worker
 
 RECIPIENTS = 100_000
 TYPE = "bench.null"

@@ -14,13 +14,13 @@ from sqlalchemy.exc import DBAPIError
 from notifier import queue
 from notifier.channels import registry
 from notifier.channels.contract import Provider
-from notifier.deliver import Worker
 from notifier.errors import NotifierError, SettingError
 from notifier.settings import PREFIX, Settings
 from notifier.settings import names as setting_names
 from notifier.store import health, system
 from notifier.store.engine import engine_for
 from notifier.store.migrate import installed_version, versions
+from notifier.worker import Worker
 
 PARTITIONS_AHEAD = timedelta(weeks=1)
 OLD_SNAPSHOT = timedelta(minutes=5)

@@ -3,11 +3,11 @@
 import time
 import uuid
 
-from notifier.deliver import Worker
 from notifier.log import logger
 from notifier.store import dispatches, system
 from notifier.store.engine import connect
 from notifier.words import Severity
+from notifier.worker import Worker
 
 log = logger("fanout")
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from notifier import messages, retry
 from notifier.channels.contract import Message, Provider
-from notifier.deliver import Worker
 from notifier.log import logger
 from notifier.outcome import Accepted, NotFound, Rejected, Unsure
 from notifier.status import Actor, Status
@@ -15,6 +14,7 @@ from notifier.store import deliveries, dispatches
 from notifier.store.deliveries import Move
 from notifier.store.engine import connect
 from notifier.words import DispatchKind
+from notifier.worker import Worker
 
 log = logger("reconcile")
 

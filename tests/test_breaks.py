@@ -13,10 +13,10 @@ from sqlalchemy.exc import OperationalError
 from notifier import deliver, emit, reconcile, register, relay
 from notifier.channels import registry
 from notifier.channels.contract import Message
-from notifier.deliver import Worker
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.settings import Settings
 from notifier.store import audience, deliveries
+from notifier.worker import Worker
 from tests.conftest import Database
 from tests.test_deliver import (
     Scripted,

@@ -11,13 +11,13 @@ from sqlalchemy.exc import DBAPIError
 from notifier import cancel, deliver, emit, fanout, reconcile, relay
 from notifier.channels import registry
 from notifier.channels.contract import MayStart, Message, Provider
-from notifier.deliver import Worker
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, Unsure
 from notifier.replay import replay
 from notifier.settings import Settings, settings
 from notifier.store import audience, dispatches, system
 from notifier.store.engine import engine_for
 from notifier.words import Channel, Lane
+from notifier.worker import Worker
 from tests.conftest import Database
 from tests.test_emit import TASK
 

@@ -15,8 +15,8 @@ from celery.signals import (
 
 from notifier import log, queue
 from notifier.channels import registry
-from notifier.deliver import Worker
 from notifier.settings import settings
+from notifier.worker import Worker
 from workers.timetable import TIMETABLE
 
 app = Celery("notifier", broker=queue.redis_url(), include=["workers.tasks"])

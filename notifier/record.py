@@ -1,0 +1,112 @@
+"""Write a window's outcomes: all in one transaction or none, fenced by the claim's token."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy.exc import OperationalError
+
+from notifier.log import logger
+from notifier.settle import Results
+from notifier.status import Actor, Status
+from notifier.store import deliveries, dispatches
+from notifier.store.captures import KEEPERS
+from notifier.store.deliveries import Move
+from notifier.store.engine import connect
+from notifier.words import DispatchKind
+from notifier.worker import Chunk, Worker
+
+log = logger("record")
+
+
+def record(chunk: Chunk, results: Results, worker: Worker) -> bool:
+    """Write a window's outcomes in one transaction; False where the claim was lost meanwhile."""
+    done = {m.id for m in results.moves} | set(results.ask)
+    rest = [i for i in chunk.rest if i not in done]
+    renewed = time.monotonic()
+    repeated = False
+    while True:
+        try:
+            won = _write(chunk, results, rest, worker)
+            break
+        except OperationalError:
+            # The commit may or may not have been lost with the connection; `shrink` expects the
+            # dispatch as it was, so what was written is not written again.
+            if time.monotonic() > chunk.until:
+                raise
+            repeated = True
+            time.sleep(0.2)
+    if repeated and not won:
+        # While our lease stands nobody else changes the dispatch: it was our own write.
+        won = time.monotonic() < chunk.until
+    if not won:
+        _tell_late(chunk, results)
+        return False
+    chunk.until = renewed + worker.settings.lease_seconds
+    chunk.held.delivery_ids = rest
+    for delivery_id in done:
+        del chunk.rest[delivery_id]
+    for m in results.unstarted:
+        chunk.rest[m.id] = replace(chunk.rest[m.id], status=m.after)
+    if results.moves:
+        log.info(
+            "recorded",
+            dispatch=chunk.held.id,
+            channel=chunk.held.channel,
+            provider=chunk.provider.name,
+            claim=chunk.held.attempts,
+            outcomes=_counts(results.moves),
+            correlation_ids=sorted({e.correlation_id for e in chunk.events.values()})[:10],
+        )
+    return True
+
+
+def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker) -> bool:
+    held, name = chunk.held, chunk.provider.name
+    with connect() as connection, connection.begin():
+        if not dispatches.shrink(connection, held, rest, worker.settings.lease):
+            return False
+        deliveries.move(connection, Actor.ENGINE, results.moves + results.unstarted, held.attempts)
+        for wait, ids in results.retries.items():
+            dispatches.add(connection, DispatchKind.DELIVER, held, ids, timedelta(seconds=wait))
+        if results.ask:
+            dispatches.add(connection, DispatchKind.RECONCILE, held, results.ask, timedelta())
+        for (code, reason), ids in results.dead.items():
+            deliveries.dead_letter(connection, ids, code, reason)
+        for reason, ids in results.gone.items():
+            deliveries.retire_addresses(connection, ids, reason)
+        for reason, ids in results.in_doubt.items():
+            deliveries.doubt(connection, ids, reason)
+        if results.facts:
+            deliveries.tell(connection, name, results.facts)
+        if results.kept and chunk.provider.keeps:
+            KEEPERS[chunk.provider.keeps](connection, results.kept)
+    return True
+
+
+def _tell_late(chunk: Chunk, results: Results) -> None:
+    """The lease ran out while we sent: change nothing, but keep what the provider told."""
+    log.warning("claim_lost", dispatch=chunk.held.id, deliveries=len(results.moves))
+    facts = [
+        (m.id, "", m.attempts, m.detail)
+        for m in results.moves
+        if m.after in (Status.SENT, Status.DELIVERED)
+    ]
+    told = {fact[0]: fact for fact in results.facts}
+    if facts and not chunk.provider.keeps:
+        with connect() as connection, connection.begin():
+            deliveries.tell(
+                connection,
+                chunk.provider.name,
+                [told.get(fact[0], fact) for fact in facts],
+                late=True,
+            )
+
+
+def _counts(moves: Sequence[Move]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for move in moves:
+        counts[move.after] = counts.get(move.after, 0) + 1
+    return counts

@@ -1,0 +1,65 @@
+"""What a worker process holds: its providers and settings, and the dispatch it has in hand."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from notifier.channels.contract import Provider
+from notifier.errors import SettingError
+from notifier.settings import Settings
+from notifier.status import Status
+from notifier.store.deliveries import Loaded, LoadedEvent
+from notifier.store.dispatches import Claim
+from notifier.words import TRAITS, Channel, InDoubt
+
+
+@dataclass(slots=True)
+class Worker:
+    """What one worker process holds: its providers, its settings, and whether it is to stop."""
+
+    providers: Mapping[Channel, Provider]
+    settings: Settings
+    stopping: Callable[[], bool] = lambda: False
+    pace: dict[str, float] = field(default_factory=dict)
+    """Sends per second of each provider, as last seen; sets the size of a window."""
+
+    def check(self) -> None:
+        """Refuse to start where a send could outlive its lease."""
+        for provider in set(self.providers.values()):
+            need = provider.deadline.total_seconds() + self.settings.flush_seconds
+            if self.settings.lease_seconds <= need:
+                raise SettingError(
+                    "NOTIFIER_LEASE_SECONDS",
+                    f"more than {need:g}: the deadline of {provider.name} and the flush interval",
+                )
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A claimed dispatch and what was read for it."""
+
+    held: Claim
+    provider: Provider
+    rest: dict[uuid.UUID, Loaded]
+    events: dict[uuid.UUID, LoadedEvent]
+    shared: dict[uuid.UUID, dict[str, Any]]
+    """Of each event, the template variables that all its deliveries share."""
+    started: float
+    until: float
+    """When the lease ends by this process's monotonic clock; never later than the database's."""
+
+    @property
+    def channel(self) -> Channel:
+        channel = self.held.channel
+        assert channel is not None
+        return channel
+
+    @property
+    def announces(self) -> bool:
+        """Whether `sending` is committed before each call, because a repeat could do harm."""
+        return TRAITS[self.channel].in_doubt is InDoubt.RECONCILE
+
+    def standing(self, delivery: Loaded) -> Status:
+        """The status the delivery's row has while it is being sent."""
+        return Status.SENDING if self.announces else delivery.status
