@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from notifier import deliver, emit, reconcile, register, relay
+from notifier import deliver, emit, reconcile, record, register, relay
 from notifier.channels import registry
 from notifier.channels.contract import Message
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
@@ -52,7 +52,7 @@ def test_outcomes_whose_commit_fails_are_written_once(
     committed: bool,
 ) -> None:
     to(connection, tenant, ["ada", "bob", "eve"])
-    write, faults = deliver._write, [1]
+    write, faults = record._write, [1]
 
     def fails_once(*arguments: Any) -> bool:
         if not faults:
@@ -65,7 +65,7 @@ def test_outcomes_whose_commit_fails_are_written_once(
             patched.setattr(deliveries, "tell", lambda *_: (_ for _ in ()).throw(severed()))
             return write(*arguments)
 
-    monkeypatch.setattr(deliver, "_write", fails_once)
+    monkeypatch.setattr(record, "_write", fails_once)
 
     def say(message: Message) -> Outcome:
         if message.address.startswith("bob"):
