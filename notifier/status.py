@@ -116,8 +116,3 @@ MOVES: dict[Actor, dict[Status, frozenset[Status]]] = {
 def may_move(actor: Actor, before: Status, after: Status) -> bool:
     """Whether `actor` may move a delivery from `before` to `after`."""
     return after in MOVES[actor].get(before, frozenset())
-
-
-def leaves(actor: Actor, after: Status) -> list[str]:
-    """The statuses from which `actor` may move a delivery to `after`, for an UPDATE's WHERE."""
-    return sorted(before for before, targets in MOVES[actor].items() if after in targets)

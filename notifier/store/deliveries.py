@@ -8,8 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from notifier.status import Actor, Status, leaves
-from notifier.words import Channel
+from notifier.status import Actor, Status, may_move
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +202,7 @@ def move(connection: Connection, actor: Actor, moves: Sequence[Move], claim: int
         groups.setdefault(key, []).append(m)
     won = 0
     for (before, after, attempts, provider, code), members in groups.items():
-        if before not in leaves(actor, after):
+        if not may_move(actor, before, after):
             raise ValueError(f"{actor} may not move a delivery from {before} to {after}")
         won += connection.exec_driver_sql(
             _MOVE,
@@ -291,11 +290,3 @@ def tenants_that_resend(connection: Connection, ids: Sequence[uuid.UUID]) -> set
         (list(ids),),
     )
     return {row[0] for row in rows}
-
-
-def channel_of(connection: Connection, delivery_id: uuid.UUID) -> Channel | None:
-    """The channel of one delivery; None where there is no such delivery."""
-    found = connection.exec_driver_sql(
-        "SELECT channel FROM notifier.notification_deliveries WHERE id = %s", (delivery_id,)
-    ).scalar_one_or_none()
-    return Channel(found) if found else None
