@@ -57,9 +57,13 @@ class InvariantsBroken(RuntimeError):
 
 @dataclass(slots=True)
 class Bench:
-    """The services of one benchmark. admin: a pool as superuser, for counting."""
+    """The services of one benchmark.
+
+    pool: as the engine's role. admin_url: of the superuser, for baselines and the planner's care.
+    """
 
     pool: Engine
+    admin_url: str
     folder: Path
     environment: dict[str, str]
 
@@ -147,7 +151,7 @@ def bench() -> Iterator[Bench]:
         log.configure()
         pool = engine_for(urls["engine"])
         try:
-            yield Bench(pool, Path(folder), environment)
+            yield Bench(pool, services.admin_url, Path(folder), environment)
         finally:
             pool.dispose()
             store_engine.pool().dispose()

@@ -3,9 +3,20 @@
 -- the page, so that a page of excepted recipients does not look like the end.
 CREATE OR REPLACE FUNCTION notifier.audience_page(
     tenant uuid, event_type text, audience jsonb, after uuid, size int)
-RETURNS SETOF notifier.recipients
-LANGUAGE sql STABLE AS $$
-    SELECT r.* FROM (
+RETURNS TABLE (id uuid, external_id text, locale text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    IF audience->'tenant' = 'true' THEN
+        -- Whoever else is named belongs to the tenant, too.
+        RETURN QUERY
+        SELECT r.id, r.external_id, r.locale FROM notifier.recipients r
+        WHERE r.tenant_id = tenant AND r.id > after
+        ORDER BY r.id LIMIT size;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT r.id, r.external_id, r.locale FROM (
         (SELECT x.id FROM notifier.recipients x
          WHERE audience ? 'recipients' AND x.tenant_id = tenant
            AND x.external_id IN (SELECT jsonb_array_elements_text(audience->'recipients'))
@@ -18,10 +29,6 @@ LANGUAGE sql STABLE AS $$
            AND m.recipient_id > after
          ORDER BY m.recipient_id LIMIT size)
         UNION
-        (SELECT x.id FROM notifier.recipients x
-         WHERE audience->'tenant' = 'true' AND x.tenant_id = tenant AND x.id > after
-         ORDER BY x.id LIMIT size)
-        UNION
         (SELECT s.recipient_id FROM notifier.notification_subscriptions s
          JOIN notifier.recipients x ON x.id = s.recipient_id
          WHERE audience ? 'subscribers' AND s.tenant_id = tenant AND s.event_type = audience_page.event_type
@@ -29,5 +36,5 @@ LANGUAGE sql STABLE AS $$
          ORDER BY s.recipient_id LIMIT size)
     ) page
     JOIN notifier.recipients r ON r.id = page.id
-    ORDER BY r.id LIMIT size
-$$;
+    ORDER BY r.id LIMIT size;
+END $$;

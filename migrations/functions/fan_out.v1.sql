@@ -11,14 +11,13 @@ RETURNS uuid LANGUAGE sql STABLE AS $$
     LIMIT 1
 $$;
 
--- Dispatches for deliveries just written, each of at most a chunk; returns how many deliveries
--- they carry.
+-- Dispatches for deliveries just written, each of at most a chunk.
 CREATE OR REPLACE FUNCTION notifier.dispatch(e notifier.notification_events, channel text, ids uuid[], due timestamptz)
 RETURNS void LANGUAGE sql AS $$
     INSERT INTO notifier.dispatches (kind, tenant_id, event_id, channel, lane, delivery_ids, due_at)
-    SELECT 'deliver', e.tenant_id, e.id, dispatch.channel, e.lane, array_agg(id ORDER BY n), due
-    FROM unnest(ids) WITH ORDINALITY AS carried(id, n)
-    GROUP BY (n - 1) / notifier.chunk_size(dispatch.channel)
+    SELECT 'deliver', e.tenant_id, e.id, dispatch.channel, e.lane,
+           ids[first : first + notifier.chunk_size(dispatch.channel) - 1], due
+    FROM generate_series(1, cardinality(ids), notifier.chunk_size(dispatch.channel)) AS first
 $$;
 
 -- One page of an event's fan-out: every (recipient, channel, contact point) of the page becomes a
@@ -32,10 +31,13 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     event_type notifier.event_types;
     late boolean := e.expires_at <= clock_timestamp();
+    exceptions boolean := e.audience ? 'except';
+    scopes text[];
     work record;
     seen int;
 BEGIN
     SELECT t.* INTO STRICT event_type FROM notifier.event_types t WHERE t.name = e.type;
+    scopes := ARRAY[e.type, 'category:' || event_type.category, '*'];
     matched := 0; created := 0; refused := 0;
     FOR work IN
         WITH members AS MATERIALIZED (
@@ -45,43 +47,52 @@ BEGIN
             SELECT c.channel, notifier.delivery_seed(e.id, c.channel, 0) AS seed,
                    (SELECT p.enabled FROM notifier.user_notification_preferences p
                     WHERE p.tenant_id = e.tenant_id AND p.recipient_id IS NULL AND p.channel = c.channel
-                      AND p.scope IN (e.type, 'category:' || event_type.category, '*')
+                      AND p.scope = ANY (scopes)
                     ORDER BY p.scope = '*', p.scope <> e.type LIMIT 1) AS enabled
             FROM (SELECT DISTINCT jsonb_array_elements_text(
                      coalesce(e.audience->'channels', to_jsonb(event_type.channels))) AS channel) c
         ), texts AS MATERIALIZED (
-            SELECT l.locale, c.channel,
+            SELECT l.locale, c.channel, c.seed, c.enabled,
                    notifier.pick_template(e.tenant_id, e.type, c.channel, l.locale) AS template_id
             FROM (SELECT DISTINCT locale FROM members) l CROSS JOIN chosen c
+        ), opinions AS MATERIALIZED (
+            -- Each member's most specific preference, read at once: as a sub-select it would be
+            -- run for every pair.
+            SELECT DISTINCT ON (p.recipient_id, p.channel) p.recipient_id, p.channel, p.enabled
+            FROM members m JOIN notifier.user_notification_preferences p
+                ON p.tenant_id = e.tenant_id AND p.recipient_id = m.id AND p.scope = ANY (scopes)
+            WHERE event_type.mutable
+            ORDER BY p.recipient_id, p.channel, p.scope = '*', p.scope <> e.type
         ), pairs AS (
-            SELECT m.id AS recipient_id, m.locale, c.channel, c.seed, cp.id AS contact_point_id, cp.address,
+            SELECT m.id AS recipient_id, m.locale, t.channel, t.seed, t.template_id,
+                   cp.id AS contact_point_id, cp.address,
                    CASE
                        WHEN NOT wanted.yes THEN 'opted_out'
                        WHEN late THEN 'expired'
-                       WHEN cp.id IS NULL AND c.channel <> 'inapp' THEN 'no_address'
-                       WHEN EXISTS (SELECT FROM notifier.suppressions s
-                                    WHERE s.tenant_id = e.tenant_id AND s.channel = c.channel
-                                      AND s.address = cp.address) THEN 'suppressed_address'
+                       WHEN cp.id IS NULL AND t.channel <> 'inapp' THEN 'no_address'
+                       WHEN s.address IS NOT NULL THEN 'suppressed_address'
                    END AS reason
-            FROM members m CROSS JOIN chosen c
+            FROM members m JOIN texts t ON t.locale = m.locale
+            LEFT JOIN opinions o ON o.recipient_id = m.id AND o.channel = t.channel
             CROSS JOIN LATERAL (
-                SELECT NOT event_type.mutable OR coalesce(
-                    (SELECT p.enabled FROM notifier.user_notification_preferences p
-                     WHERE p.tenant_id = e.tenant_id AND p.recipient_id = m.id AND p.channel = c.channel
-                       AND p.scope IN (e.type, 'category:' || event_type.category, '*')
-                     ORDER BY p.scope = '*', p.scope <> e.type LIMIT 1),
-                    c.enabled, true) AS yes) wanted
-            LEFT JOIN notifier.contact_points cp
-                ON cp.recipient_id = m.id AND cp.channel = c.channel AND cp.dead_at IS NULL
-               AND c.channel <> 'inapp' AND wanted.yes
-            WHERE NOT (e.audience ? 'except' AND e.audience->'except' ? m.external_id)
+                SELECT NOT event_type.mutable OR coalesce(o.enabled, t.enabled, true) AS yes) wanted
+            LEFT JOIN LATERAL (
+                -- OFFSET 0 keeps this a look-up by index for each member: the planner would
+                -- rather read the whole table for every page.
+                SELECT c.id, c.address FROM notifier.contact_points c
+                WHERE c.recipient_id = m.id AND c.channel = t.channel AND c.dead_at IS NULL
+                  AND t.channel <> 'inapp' AND wanted.yes OFFSET 0) cp ON true
+            LEFT JOIN notifier.suppressions s
+                ON s.tenant_id = e.tenant_id AND s.channel = t.channel AND s.address = cp.address
+            WHERE NOT (exceptions AND e.audience->'except' ? m.external_id)
         ), written AS (
             INSERT INTO notifier.notification_deliveries
                 (id, event_id, tenant_id, recipient_id, contact_point_id, template_id, channel, address,
                  locale, status, reason)
-            SELECT notifier.delivery_id(e.id, p.seed, p.recipient_id, p.contact_point_id), e.id, e.tenant_id, p.recipient_id, p.contact_point_id, texts.template_id, p.channel,
+            SELECT notifier.delivery_id(e.id, p.seed, p.recipient_id, p.contact_point_id), e.id,
+                   e.tenant_id, p.recipient_id, p.contact_point_id, p.template_id, p.channel,
                    p.address, p.locale, CASE WHEN p.reason IS NULL THEN 'queued' ELSE 'refused' END, p.reason
-            FROM pairs p JOIN texts ON texts.locale = p.locale AND texts.channel = p.channel
+            FROM pairs p
             ON CONFLICT DO NOTHING
             RETURNING notification_deliveries.id, notification_deliveries.channel,
                       notification_deliveries.reason
@@ -162,6 +173,10 @@ DECLARE
     page record;
     listed record;
 BEGIN
+    -- A page that a crash of the server forgets takes the cursor's move with it and is walked
+    -- again. Nothing of it can have been sent: the claim of a dispatch waits for the disk, and
+    -- the log reaches the disk in order.
+    PERFORM set_config('synchronous_commit', 'off', true);
     SELECT d.* INTO work FROM notifier.dispatches d
     WHERE d.id = dispatch_id AND d.token = claim AND d.lease_until > clock_timestamp() FOR UPDATE;
     IF NOT FOUND THEN

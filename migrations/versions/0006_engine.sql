@@ -70,6 +70,9 @@ CREATE TABLE notifier.dispatches (
 )
  WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
+-- Ids hardly compress, and every flush writes the array anew.
+ALTER TABLE notifier.dispatches ALTER COLUMN delivery_ids SET STORAGE EXTERNAL;
+
 CREATE INDEX dispatches_queue_idx ON notifier.dispatches (lane, coalesce(channel, ''), due_at);
 
 CREATE TABLE notifier.dead_letters (
