@@ -13,12 +13,15 @@ $$;
 
 -- Dispatches for deliveries just written, each of at most a chunk.
 CREATE OR REPLACE FUNCTION notifier.dispatch(e notifier.notification_events, channel text, ids uuid[], due timestamptz)
-RETURNS void LANGUAGE sql AS $$
-    INSERT INTO notifier.dispatches (kind, tenant_id, event_id, channel, lane, delivery_ids, due_at)
-    SELECT 'deliver', e.tenant_id, e.id, dispatch.channel, e.lane,
-           ids[first : first + notifier.chunk_size(dispatch.channel) - 1], due
-    FROM generate_series(1, cardinality(ids), notifier.chunk_size(dispatch.channel)) AS first
-$$;
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    size constant int := notifier.chunk_size(channel);
+BEGIN
+    FOR low IN 1 .. cardinality(ids) BY size LOOP
+        INSERT INTO notifier.dispatches (kind, tenant_id, event_id, channel, lane, delivery_ids, due_at)
+        VALUES ('deliver', e.tenant_id, e.id, dispatch.channel, e.lane, ids[low : low + size - 1], due);
+    END LOOP;
+END $$;
 
 -- One page of an event's fan-out: every (recipient, channel, contact point) of the page becomes a
 -- delivery, refused ones with their reason, and what is to be sent is put on dispatches.
@@ -27,7 +30,7 @@ $$;
 CREATE OR REPLACE FUNCTION notifier.fan_out_page(
     e notifier.notification_events, after uuid, size int,
     OUT next_after uuid, OUT matched int, OUT created int, OUT refused int)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     event_type notifier.event_types;
     late boolean := e.expires_at <= clock_timestamp();
