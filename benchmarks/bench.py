@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import psycopg
 from sqlalchemy import Engine
 
 from notifier import log, queue, register
@@ -28,7 +30,10 @@ CONCURRENCY = 2
 
 @dataclass(slots=True)
 class Result:
-    """One benchmark. ratio: figure over baseline_figure, the median over the runs."""
+    """One benchmark. ratio: figure over baseline_figure, each the median over the runs.
+
+    runs: one mapping a run with `figure`, `baseline`, `ratio` and whatever else was measured.
+    """
 
     name: str
     figure: float
@@ -41,14 +46,24 @@ class Result:
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
+    def also(self) -> dict[str, float]:
+        """The medians of what else the runs measured."""
+        names = [n for n in self.runs[0] if n not in ("figure", "baseline", "ratio")]
+        return {name: _median(self.runs, name) for name in names}
+
 
 def result(name: str, unit: str, baseline: str, runs: list[dict[str, float]]) -> Result:
-    """The medians of `runs`, each a mapping of figure, baseline and ratio."""
+    """The medians of `runs`."""
+    figures = [_median(runs, key) for key in ("figure", "baseline", "ratio")]
+    return Result(name, figures[0], unit, baseline, figures[1], figures[2], runs)
 
-    def median(key: str) -> float:
-        return round(statistics.median(run[key] for run in runs), 3)
 
-    return Result(name, median("figure"), unit, baseline, median("baseline"), median("ratio"), runs)
+def _median(runs: list[dict[str, float]], key: str) -> float:
+    return round(statistics.median(run[key] for run in runs), 3)
+
+
+class ToolMissing(RuntimeError):
+    """A program this measurement needs is not on this machine: no figure, rather than another."""
 
 
 class InvariantsBroken(RuntimeError):
@@ -59,7 +74,7 @@ class InvariantsBroken(RuntimeError):
 class Bench:
     """The services of one benchmark.
 
-    pool: as the engine's role. admin_url: of the superuser, for baselines and the planner's care.
+    pool: as the engine's role. admin_url: of the superuser, for making rows in bulk and baselines.
     """
 
     pool: Engine
@@ -77,9 +92,22 @@ class Bench:
         with self.pool.connect() as connection:
             return int(connection.exec_driver_sql(query).scalar_one())
 
+    def admin(self) -> psycopg.Connection[Any]:
+        """A connection as the superuser, every statement its own transaction."""
+        return psycopg.connect(self.admin_url, autocommit=True)
+
+    def await_none(self, seconds: float = 600) -> float:
+        """Wait until no dispatch is left; when that was seen, by `time.monotonic`."""
+        give_up = time.monotonic() + seconds
+        while self.count("SELECT count(*) FROM (SELECT FROM notifier.dispatches LIMIT 1) x"):
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"deliveries were left after {seconds} s")
+            time.sleep(0.01)
+        return time.monotonic()
+
     @contextmanager
-    def process(self, name: str, *arguments: str, **environment: str) -> Iterator[None]:
-        """Run `notifier ARGUMENTS` beside the benchmark."""
+    def process(self, name: str, *arguments: str, **environment: str) -> Iterator[int]:
+        """Run `notifier ARGUMENTS` beside the benchmark; yields its process id."""
         with (self.folder / f"{name}.log").open("ab") as output:
             started = subprocess.Popen(
                 [sys.executable, "-m", "notifier.cli", *arguments],
@@ -88,25 +116,31 @@ class Bench:
                 stderr=output,
             )
             try:
-                yield
+                yield started.pid
             finally:
                 started.terminate()
                 started.wait(60)
 
     @contextmanager
-    def worker(self, providers: str = "*=null") -> Iterator[None]:
+    def worker(self, providers: str = "*=null", **environment: str) -> Iterator[int]:
         """A worker on every queue, as `notifier worker` starts it, once it takes tasks."""
         noop()
-        with self.starting_worker(providers):
+        with self.starting_worker(providers, CONCURRENCY, **environment) as pid:
             self.await_empty()
             # Its processes have read their settings and opened nothing else.
             time.sleep(0.5)
-            yield
+            yield pid
 
     @contextmanager
-    def starting_worker(self, providers: str = "*=null") -> Iterator[None]:
-        with self.process("worker", "worker", "-c", str(CONCURRENCY), NOTIFIER_PROVIDERS=providers):
-            yield
+    def starting_worker(
+        self, providers: str = "*=null", concurrency: int = CONCURRENCY, **environment: str
+    ) -> Iterator[int]:
+        with self.process(
+            *("worker", "worker", "-c", str(concurrency)),
+            NOTIFIER_PROVIDERS=providers,
+            **environment,
+        ) as pid:
+            yield pid
 
     def await_empty(self, seconds: float = 120) -> None:
         """Return once the queue of the no-ops is empty."""

@@ -1,51 +1,78 @@
 """`notifier bench [NAME …]`: run benchmarks and print them as one table or as JSON."""
 
 import argparse
+import importlib
 import json
 import sys
-from collections.abc import Callable
 
-from benchmarks import celery_noop, latency, null
-from benchmarks.bench import InvariantsBroken, Result
+from benchmarks.bench import InvariantsBroken, Result, ToolMissing
 
-BENCHMARKS: dict[str, Callable[[int], Result]] = {
-    "celery-noop": celery_noop.run,
-    "null": null.run,
-    "latency": latency.run,
+USUAL = {
+    "celery-noop": "what Celery alone does",
+    "null": "sending without a network",
+    "events": "single events, emitted and sent",
+    "latency": "from emit to sent",
+    "fanout": "from audience to deliveries",
+    "smtp": "e-mail",
+    "webhook": "signed webhooks",
+    "inapp": "the inbox",
+    "emit": "Python, SQL, HTTP single and batch",
+    "lanes": "critical while bulk saturates",
+    "tenants": "turns of ten tenants",
+    "snapshot": "behind one old snapshot",
 }
+LONG = {"grown": "with 10,000,000 deliveries kept"}
+
+
+def measure(name: str, runs: int) -> Result:
+    """Run the benchmark of that name; its module is called as it is."""
+    result: Result = importlib.import_module(f"benchmarks.{name.replace('-', '_')}").run(runs)
+    return result
+
+
+def line(found: Result) -> str:
+    """One row of the table."""
+    spread = ", ".join(f"{run['ratio']:.2f}" for run in found.runs)
+    also = "".join(f"; {name} {value:,.2f}" for name, value in found.also().items())
+    return (
+        f"{found.name:12} {found.figure:>12,.2f} {found.unit:14} against "
+        f"{found.baseline_figure:>12,.2f} ({found.baseline}): {found.ratio:.2f} "
+        f"(runs: {spread}){also}"
+    )
 
 
 def main(argv: list[str]) -> int:
     """0 where every benchmark asked for printed a figure, 1 where one could not."""
-    parser = argparse.ArgumentParser(prog="notifier bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    known = USUAL | LONG
+    parser = argparse.ArgumentParser(
+        prog="notifier bench",
+        description=__doc__,
+        epilog="; ".join(f"{name}: {what}" for name, what in known.items())
+        + f". Without names: all but {', '.join(LONG)}.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which to run")
     parser.add_argument("--runs", type=int, default=3, help="how often each is measured")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     given = parser.parse_args(argv)
-    unknown = [name for name in given.names if name not in BENCHMARKS]
-    if unknown or given.runs < 1:
-        parser.error(
-            f"{unknown[0]}: expected one of {', '.join(BENCHMARKS)}"
-            if unknown
-            else "--runs: expected at least 1"
-        )
+    unknown = [name for name in given.names if name not in known]
+    if unknown:
+        parser.error(f"{unknown[0]}: expected one of {', '.join(known)}")
+    if given.runs < 1:
+        parser.error("--runs: expected at least 1")
     results, failed = [], False
-    for name in given.names or BENCHMARKS:
+    for name in given.names or USUAL:
         try:
-            results.append(BENCHMARKS[name](given.runs))
-        except (InvariantsBroken, TimeoutError) as error:
+            found = measure(name, given.runs)
+        except (InvariantsBroken, ToolMissing, TimeoutError) as error:
             print(f"{name}: no figure: {error}", file=sys.stderr)
             failed = True
+        else:
+            results.append(found)
+            if not given.json:
+                print(line(found), flush=True)
     if given.json:
         dicts = [r.as_dict() for r in results]
         print(json.dumps(dicts[0] if len(dicts) == 1 else {"benchmarks": dicts}))
-    else:
-        for r in results:
-            spread = ", ".join(f"{run['ratio']:.2f}" for run in r.runs)
-            print(
-                f"{r.name:12} {r.figure:>12,.2f} {r.unit:14} against {r.baseline_figure:>10,.2f} "
-                f"({r.baseline}): {r.ratio:.2f} (runs: {spread})"
-            )
     return 1 if failed else 0
 
 

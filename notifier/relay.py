@@ -30,8 +30,12 @@ PARTIAL = 4
 """Nearly empty dispatches that may wait in one queue; more of them wait here and are packed."""
 
 SOON = 0.002
-"""Seconds until the look after a poke that found nothing, doubled from look to look: a poke may be
-a moment ahead of the commit it speaks of."""
+"""Seconds until the look after a poke, or after work was found, doubled from look to look: a poke
+may be a moment ahead of the commit it speaks of, and where there was work there is often more."""
+
+REST, LONGEST_REST = 4.0, 0.02
+"""After a look that found work, rest this many times as long as it took, at most so many seconds.
+What arrives meanwhile is packed into one chunk, and a busy relay leaves the machine to others."""
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at whether Redis has lost its queues."""
@@ -55,8 +59,10 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
             if time.monotonic() >= look_due:
                 notice_lost_queue()
                 look_due = time.monotonic() + LOOK_EVERY
+            looked = time.monotonic()
             if relay_once(settings):
-                pause = POLL
+                time.sleep(min(REST * (time.monotonic() - looked), LONGEST_REST))
+                pause = SOON
             else:
                 pause = SOON if ear.wait(pause) else min(pause * 2, POLL)
         except (OperationalError, RedisError, OSError) as error:

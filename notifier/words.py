@@ -53,7 +53,7 @@ TRAITS: dict[Channel, ChannelTraits] = {
     Channel.SLACK: ChannelTraits(chunk=50, window=50, in_doubt=InDoubt.RESEND),
     Channel.TEAMS: ChannelTraits(chunk=50, window=50, in_doubt=InDoubt.RESEND),
     Channel.VOICE: ChannelTraits(chunk=1, window=1, in_doubt=InDoubt.RECONCILE),
-    Channel.WEBHOOK: ChannelTraits(chunk=100, window=100, in_doubt=InDoubt.RESEND),
+    Channel.WEBHOOK: ChannelTraits(chunk=500, window=500, in_doubt=InDoubt.RESEND),
     Channel.APPRISE: ChannelTraits(chunk=25, window=25, in_doubt=InDoubt.RESEND),
 }
 

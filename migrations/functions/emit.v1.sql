@@ -44,7 +44,8 @@ BEGIN
     IF audience ? 'recipients' THEN
         SELECT n - 1 AS n INTO item
         FROM jsonb_array_elements_text(audience->'recipients') WITH ORDINALITY AS x(v, n)
-        WHERE NOT EXISTS (SELECT FROM notifier.recipients r WHERE r.tenant_id = tenant AND r.external_id = v)
+        -- A scalar sub-select stays a look-up by index; NOT EXISTS becomes a join that reads the table.
+        WHERE (SELECT r.id FROM notifier.recipients r WHERE r.tenant_id = tenant AND r.external_id = v) IS NULL
         ORDER BY n LIMIT 1;
         IF FOUND THEN
             RETURN ARRAY['unknown_recipient', format('audience.recipients[%s]', item.n),
@@ -54,7 +55,7 @@ BEGIN
     IF audience ? 'topics' THEN
         SELECT n - 1 AS n INTO item
         FROM jsonb_array_elements_text(audience->'topics') WITH ORDINALITY AS x(v, n)
-        WHERE NOT EXISTS (SELECT FROM notifier.topics t WHERE t.tenant_id = tenant AND t.name = v)
+        WHERE (SELECT t.id FROM notifier.topics t WHERE t.tenant_id = tenant AND t.name = v) IS NULL
         ORDER BY n LIMIT 1;
         IF FOUND THEN
             RETURN ARRAY['unknown_topic', format('audience.topics[%s]', item.n), 'the name of a topic of this tenant'];

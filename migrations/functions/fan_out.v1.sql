@@ -58,14 +58,6 @@ BEGIN
             SELECT l.locale, c.channel, c.seed, c.enabled,
                    notifier.pick_template(e.tenant_id, e.type, c.channel, l.locale) AS template_id
             FROM (SELECT DISTINCT locale FROM members) l CROSS JOIN chosen c
-        ), opinions AS MATERIALIZED (
-            -- Each member's most specific preference, read at once: as a sub-select it would be
-            -- run for every pair.
-            SELECT DISTINCT ON (p.recipient_id, p.channel) p.recipient_id, p.channel, p.enabled
-            FROM members m JOIN notifier.user_notification_preferences p
-                ON p.tenant_id = e.tenant_id AND p.recipient_id = m.id AND p.scope = ANY (scopes)
-            WHERE event_type.mutable
-            ORDER BY p.recipient_id, p.channel, p.scope = '*', p.scope <> e.type
         ), pairs AS (
             SELECT m.id AS recipient_id, m.locale, t.channel, t.seed, t.template_id,
                    cp.id AS contact_point_id, cp.address,
@@ -76,17 +68,23 @@ BEGIN
                        WHEN s.address IS NOT NULL THEN 'suppressed_address'
                    END AS reason
             FROM members m JOIN texts t ON t.locale = m.locale
-            LEFT JOIN opinions o ON o.recipient_id = m.id AND o.channel = t.channel
-            CROSS JOIN LATERAL (
-                SELECT NOT event_type.mutable OR coalesce(o.enabled, t.enabled, true) AS yes) wanted
+            -- LIMIT and OFFSET 0 keep these look-ups by index for each member: the planner, who does
+            -- not know whether a page is one recipient or thousands, would read whole tables.
             LEFT JOIN LATERAL (
-                -- OFFSET 0 keeps this a look-up by index for each member: the planner would
-                -- rather read the whole table for every page.
+                SELECT p.enabled FROM notifier.user_notification_preferences p
+                WHERE event_type.mutable AND p.tenant_id = e.tenant_id AND p.recipient_id = m.id
+                  AND p.channel = t.channel AND p.scope = ANY (scopes)
+                ORDER BY p.scope = '*', p.scope <> e.type LIMIT 1) o ON true
+            CROSS JOIN LATERAL (
+                SELECT NOT event_type.mutable OR coalesce(o.enabled, t.enabled, true) AS yes OFFSET 0) wanted
+            LEFT JOIN LATERAL (
                 SELECT c.id, c.address FROM notifier.contact_points c
                 WHERE c.recipient_id = m.id AND c.channel = t.channel AND c.dead_at IS NULL
                   AND t.channel <> 'inapp' AND wanted.yes OFFSET 0) cp ON true
-            LEFT JOIN notifier.suppressions s
-                ON s.tenant_id = e.tenant_id AND s.channel = t.channel AND s.address = cp.address
+            LEFT JOIN LATERAL (
+                SELECT x.address FROM notifier.suppressions x
+                WHERE x.tenant_id = e.tenant_id AND x.channel = t.channel AND x.address = cp.address
+                OFFSET 0) s ON true
             WHERE NOT (exceptions AND e.audience->'except' ? m.external_id)
         ), written AS (
             INSERT INTO notifier.notification_deliveries

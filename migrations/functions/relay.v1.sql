@@ -77,17 +77,23 @@ BEGIN
           AND (lease_until IS NULL OR lease_until < last_rung_at)
         GROUP BY kind, channel, lane
     ), ready AS (
+        -- A tenant's turns go on after what is rung or being sent of it already: counted anew at
+        -- every look, the tenant with the oldest work would get each place that becomes free.
         SELECT x.*, row_number() OVER (
             PARTITION BY kind, channel, lane ORDER BY turn, due_at, id) AS place
         FROM (
-            SELECT due.*, row_number() OVER (
-                PARTITION BY kind, channel, lane, tenant_id ORDER BY due_at, id) AS turn
-            FROM due
-            WHERE (lease_until IS NULL OR lease_until < clock_timestamp())
-              AND (last_rung_at IS NULL
-                   OR last_rung_at < clock_timestamp() - again
-                   OR last_rung_at < lease_until)
+            SELECT t.*, row_number() OVER (
+                       PARTITION BY kind, channel, lane, tenant_id, is_ready ORDER BY due_at, id)
+                   + count(*) FILTER (WHERE NOT is_ready) OVER (
+                       PARTITION BY kind, channel, lane, tenant_id) AS turn
+            FROM (
+                SELECT due.*, (lease_until IS NULL OR lease_until < clock_timestamp())
+                              AND (last_rung_at IS NULL
+                                   OR last_rung_at < clock_timestamp() - again
+                                   OR last_rung_at < lease_until) AS is_ready
+                FROM due) t
         ) x
+        WHERE is_ready
     ), chosen AS MATERIALIZED (
         SELECT r.id, r.last_rung_at FROM ready r
         LEFT JOIN waiting w ON w.kind = r.kind AND w.channel IS NOT DISTINCT FROM r.channel

@@ -4,6 +4,6 @@ CREATE OR REPLACE FUNCTION notifier.chunk_size(channel text) RETURNS int
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE channel
     WHEN 'email' THEN 500 WHEN 'sms' THEN 25 WHEN 'push' THEN 100 WHEN 'inapp' THEN 1000
-    WHEN 'slack' THEN 50 WHEN 'teams' THEN 50 WHEN 'voice' THEN 1 WHEN 'webhook' THEN 100
+    WHEN 'slack' THEN 50 WHEN 'teams' THEN 50 WHEN 'voice' THEN 1 WHEN 'webhook' THEN 500
     WHEN 'apprise' THEN 25
 END;

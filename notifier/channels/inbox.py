@@ -5,8 +5,10 @@ from datetime import timedelta
 
 from notifier.channels import addresses
 from notifier.channels.contract import MayStart, Message, Provider
-from notifier.outcome import Accepted, Outcome
+from notifier.outcome import Accepted, Outcome, Rejected
 from notifier.words import Channel
+
+PARTS = frozenset({"title", "message"})
 
 
 class Inbox(Provider):
@@ -32,7 +34,12 @@ class Inbox(Provider):
         for message in messages:
             if not may_start():
                 return
-            yield message, accepted
+            missing = PARTS - message.parts.keys()
+            if missing:
+                reason = f"the inbox needs the part `{min(missing)}`"
+                yield message, Rejected("missing_part", reason)
+            else:
+                yield message, accepted
 
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)

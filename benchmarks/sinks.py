@@ -1,0 +1,145 @@
+"""Where a benchmark's messages arrive: a process of its own that answers and counts.
+
+`python -m benchmarks.sinks smtp|http` prints its port, then, at a line on its standard input, how
+many messages it has taken.
+"""
+
+import asyncio
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.bench import InvariantsBroken
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
+
+class Sink:
+    """A sink that runs beside the benchmark."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._asks, self._answers = process.stdin, process.stdout
+        self.port = int(self._answers.readline())
+
+    def taken(self) -> int:
+        """Messages taken so far."""
+        self._asks.write("\n")
+        self._asks.flush()
+        return int(self._answers.readline())
+
+    def expect(self, count: int) -> None:
+        """Refuse the figure where another number of messages has arrived."""
+        taken = self.taken()
+        if taken != count:
+            raise InvariantsBroken(f"{count} messages expected, {taken} arrived")
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def sink(kind: str) -> Iterator[Sink]:
+    """Run the sink for `smtp` or `http`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.sinks", kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield Sink(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+class _Smtp(asyncio.Protocol):
+    """Answers every command with success, as fast as it reads; knows pipelining."""
+
+    taken = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._out, self._held, self._in_message = transport, b"", False
+        transport.write(b"220 sink ESMTP\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        self._held += data
+        answers = []
+        while True:
+            if self._in_message:
+                _, dot, rest = self._held.partition(b"\r\n.\r\n")
+                if not dot:
+                    break
+                self._held, self._in_message = rest, False
+                _Smtp.taken += 1
+                answers.append(b"250 2.0.0 taken\r\n")
+                continue
+            line, end, rest = self._held.partition(b"\r\n")
+            if not end:
+                break
+            self._held = rest
+            word = line[:4].upper()
+            if word == b"DATA":
+                self._in_message = True
+                # The dot's line end may be the message's first.
+                self._held = b"\r\n" + self._held if self._held else b""
+                answers.append(b"354 go on\r\n")
+            elif word == b"EHLO":
+                answers.append(b"250-sink\r\n250-PIPELINING\r\n250 8BITMIME\r\n")
+            elif word == b"QUIT":
+                self._out.write(b"".join(answers) + b"221 bye\r\n")
+                self._out.close()
+                return
+            else:
+                answers.append(b"250 2.0.0 ok\r\n")
+        if answers:
+            self._out.write(b"".join(answers))
+
+
+class _Http(asyncio.Protocol):
+    """Answers every request with 204 once its body is in."""
+
+    taken = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._out, self._held = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self._held += data
+        while True:
+            head, end, rest = self._held.partition(b"\r\n\r\n")
+            if not end:
+                return
+            length = _LENGTH.search(head)
+            size = int(length[1]) if length else 0
+            if len(rest) < size:
+                return
+            self._held = rest[size:]
+            _Http.taken += 1
+            self._out.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+
+async def _main(kind: str) -> None:
+    protocol: type[_Smtp | _Http] = _Smtp if kind == "smtp" else _Http
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(protocol, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    asked = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(asked), sys.stdin)
+    while await asked.readline():
+        print(protocol.taken, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(sys.argv[1]))
