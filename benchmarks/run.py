@@ -4,8 +4,10 @@ import argparse
 import importlib
 import json
 import sys
+from contextlib import nullcontext
 
 from benchmarks.bench import InvariantsBroken, Result, ToolMissing
+from benchmarks.profile import Profile, lines
 
 USUAL = {
     "celery-noop": "what Celery alone does",
@@ -53,6 +55,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which to run")
     parser.add_argument("--runs", type=int, default=3, help="how often each is measured")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser.add_argument("--profile", action="store_true", help="processor time by process")
     given = parser.parse_args(argv)
     unknown = [name for name in given.names if name not in known]
     if unknown:
@@ -62,7 +65,8 @@ def main(argv: list[str]) -> int:
     results, failed = [], False
     for name in given.names or USUAL:
         try:
-            found = measure(name, given.runs)
+            with Profile() if given.profile else nullcontext() as profile:
+                found = measure(name, given.runs)
         except (InvariantsBroken, ToolMissing, TimeoutError) as error:
             print(f"{name}: no figure: {error}", file=sys.stderr)
             failed = True
@@ -70,6 +74,8 @@ def main(argv: list[str]) -> int:
             results.append(found)
             if not given.json:
                 print(line(found), flush=True)
+            if profile is not None:
+                print(*lines(profile.seconds()), sep="\n", flush=True)
     if given.json:
         dicts = [r.as_dict() for r in results]
         print(json.dumps(dicts[0] if len(dicts) == 1 else {"benchmarks": dicts}))
