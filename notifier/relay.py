@@ -29,7 +29,7 @@ POLL = 0.1
 PARTIAL = 4
 """Nearly empty dispatches that may wait in one queue; more of them wait here and are packed."""
 
-SOON = 0.002
+SOON = 0.0005
 """Seconds until the look after a poke, or after work was found, doubled from look to look: a poke
 may be a moment ahead of the commit it speaks of, and where there was work there is often more."""
 
