@@ -1,9 +1,11 @@
 """A worker whose provider says what a test scripts, and the clock of its leases and due times."""
 
+import itertools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
+import greenlet
 import pytest
 from sqlalchemy import Connection
 
@@ -12,12 +14,15 @@ from notifier.channels.contract import MayStart, Message, Provider
 from notifier.outcome import Accepted, NotFound, Outcome
 from notifier.settings import Settings, settings
 from notifier.store import system
+from notifier.store.engine import pool
 from notifier.words import Channel
 from notifier.worker import Worker
 from tests.conftest import Database
 from tests.test_emit import TASK
 
 Say = Callable[[Message], Outcome]
+
+_addresses = itertools.count()
 
 
 class Scripted(Provider):
@@ -92,6 +97,29 @@ def to(
     return event.id
 
 
+def to_addresses(
+    connection: Connection, tenant: uuid.UUID, count: int, channel: str = "email"
+) -> uuid.UUID:
+    """Emit to `count` addresses that no other test or event uses."""
+    numbers = [next(_addresses) for _ in range(count)]
+    event = emit(
+        connection,
+        "task.due_soon",
+        TASK,
+        tenant=tenant,
+        to={
+            "addresses": [
+                {"channel": channel, "address": f"a{n}@example.com"}
+                if channel == "email"
+                else {"channel": channel, "address": f"+1415{n:07d}"}
+                for n in numbers
+            ]
+        },
+    )
+    connection.commit()
+    return event.id
+
+
 def run_due(database: Database, with_worker: Worker) -> int:
     """Claim and send every dispatch that is due; how many there were."""
     ids = [
@@ -133,3 +161,79 @@ def journal(database: Database) -> list[tuple[str, str]]:
             "SELECT from_status, to_status FROM notifier.delivery_journal ORDER BY at, id"
         )
     ]
+
+
+class Paused:
+    """A worker that stands still inside each call of its provider until the test answers it.
+
+    The real `deliver` or `reconcile` runs in a greenlet, so that any number of them can be in the
+    middle of a dispatch while others act. `calls` is what it has asked its provider to do.
+    """
+
+    def __init__(
+        self,
+        act: Callable[[uuid.UUID, Worker], None],
+        dispatch: uuid.UUID,
+        configured: Settings,
+        window: int = 1000,
+        **changes: object,
+    ) -> None:
+        self.calls: list[Message] = []
+        self.leaving = False
+        self.worker = worker(configured, Waiting(self), flush_seconds=60, **changes)
+        self.worker.pace = Steady({"scripted": window / 60})
+        self.worker.stopping = lambda: self.leaving
+        self._test = greenlet.getcurrent()
+        self._run = greenlet.greenlet(act, self._test)
+        self._go(dispatch, self.worker)
+
+    def _go(self, *values: object) -> None:
+        if not self._run.dead:
+            self._run.switch(*values)
+        assert pool().pool.checkedout() == 0, "no connection is held while a provider is spoken to"
+
+    def ask(self, message: Message) -> Outcome | NotFound:
+        """Called by the provider: give control to the test until it answers."""
+        self.calls.append(message)
+        answer: Outcome | NotFound = self._test.switch()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def at(self) -> Message | None:
+        """The message its provider has in hand; None once the worker has ended."""
+        return None if self._run.dead else self.calls[-1]
+
+    def answer(self, outcome: Outcome | NotFound) -> None:
+        """Let the provider say so; the worker goes on to its next call, or to its end."""
+        self._go(outcome)
+
+    def breaks(self) -> None:
+        """Let the provider raise, as only a fault of ours can."""
+        try:
+            self._go(RuntimeError("a fault of ours"))
+        except RuntimeError:
+            assert self._run.dead
+
+    def dies(self) -> None:
+        """SIGKILL: nothing after it runs."""
+        self._run.throw()
+
+
+class Waiting(Scripted):
+    """Says what the test says when it is asked."""
+
+    def __init__(self, paused: Paused) -> None:
+        super().__init__(lambda message: paused.ask(message))  # type: ignore[return-value,arg-type]
+
+    def look_up(self, messages):  # type: ignore[no-untyped-def]
+        for message in messages:
+            yield message, self.say(message)
+
+
+class Steady(dict[str, float]):
+    """Paces that no measurement changes, so that a window has the size the test wants."""
+
+    def __setitem__(self, name: str, pace: float) -> None:
+        pass

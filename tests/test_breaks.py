@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from notifier import deliver, emit, reconcile, record, register, relay
+from notifier import deliver, emit, receipts, reconcile, record, register, relay
 from notifier.channels import registry
 from notifier.channels.contract import Message
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.settings import Settings
+from notifier.status import Status
 from notifier.store import audience, deliveries
 from notifier.worker import Worker
 from tests.conftest import Database
@@ -289,17 +290,7 @@ def test_what_a_receipt_has_settled_is_not_sent_again(
 def receipt(database: Database, delivery: uuid.UUID) -> None:
     """A provider's word that came before the worker's own."""
     with database.pool.begin() as writer:
-        writer.exec_driver_sql(
-            "UPDATE notifier.notification_deliveries SET status = 'sent', sent_at = now() "
-            "WHERE id = %s",
-            (delivery,),
-        )
-        writer.exec_driver_sql(
-            "INSERT INTO notifier.delivery_journal "
-            "(delivery_id, actor, from_status, to_status, attempt) "
-            "VALUES (%s, 'receipts', 'queued', 'sent', 1)",
-            (delivery,),
-        )
+        receipts.apply(writer, [receipts.Receipt(delivery, Status.SENT, "scripted", attempt=1)])
 
 
 def test_a_provider_that_breaks_when_asked_ends_in_doubt(
