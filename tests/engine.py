@@ -181,7 +181,7 @@ class Paused:
         self.calls: list[Message] = []
         self.leaving = False
         self.worker = worker(configured, Waiting(self), flush_seconds=60, **changes)
-        self.worker.pace = Steady({"scripted": window / 60})
+        self.worker.pace = Steady({"scripted": (window + 0.5) / 60})
         self.worker.stopping = lambda: self.leaving
         self._test = greenlet.getcurrent()
         self._run = greenlet.greenlet(act, self._test)
