@@ -33,6 +33,27 @@ IMPLIED = {
 """The facts that each word of a provider proves."""
 
 
+TURNS = {
+    "a worker's fact for what a receipt had moved",
+    "a receipt for what a worker has in hand",
+    "a receipt against our own failure",
+    "a receipt that is weaker than what stands",
+    "a call asked about",
+    "halved",
+    "poison",
+    "settled before its window",
+    "settled before its announcement",
+    "stopped before its window",
+    "told late",
+    "not begun",
+    "handed back",
+    "a question lost",
+    "settled while asked about",
+    "a dead letter left in a worker's hand",
+    "packed",
+}
+
+
 @dataclass
 class Delivery:
     event: uuid.UUID
@@ -88,7 +109,10 @@ class Hand:
 
 
 class Model:
-    def __init__(self, window: int) -> None:
+    """seen: the rare turns that a run took; a run that misses one of `TURNS` proves less."""
+
+    def __init__(self, window: int, seen: set[str]) -> None:
+        self.seen = seen
         self.window = window
         self.deliveries: dict[uuid.UUID, Delivery] = {}
         self.dispatches: list[Dispatch] = []
@@ -107,6 +131,7 @@ class Model:
             delivery.facts |= IMPLIED[after]
         if delivery.status is not before:
             delivery.attempts = max(delivery.attempts, attempts)
+            self.seen.add("a worker's fact for what a receipt had moved")
             return False
         delivery.to(Actor.ENGINE, after)
         delivery.attempts = attempts
@@ -126,11 +151,13 @@ class Model:
             wins = True
         elif delivery.status in (S.FAILED, S.BOUNCED) and "sent" not in delivery.facts:
             wins = delivery.status is not word  # our own attempt ended so: no provider told it
+            self.seen.add("a receipt against our own failure")
         else:
             wins = RECEIVED.index(word) > RECEIVED.index(delivery.status)
         delivery.facts |= IMPLIED[word]
         delivery.attempts = max(delivery.attempts, attempt)
         if not wins:
+            self.seen.add("a receipt that is weaker than what stands")
             return
         was_open = delivery.status in UNFINISHED
         delivery.to(Actor.RECEIPTS, word)
@@ -139,7 +166,9 @@ class Model:
         if word is S.FAILED:
             self.dead.add(id)
         for dispatch in list(self.dispatches):
-            if was_open and dispatch.lease != "live":
+            if was_open and id in dispatch.ids and dispatch.lease == "live":
+                self.seen.add("a receipt for what a worker has in hand")
+            elif was_open:
                 self.leave(dispatch, [i for i in dispatch.ids if i != id])
 
     def leave(self, dispatch: Dispatch, ids: Ids) -> bool:
@@ -190,9 +219,12 @@ class Model:
         if dispatch.channel == "sms":
             asked = [i for i in dispatch.ids if self.deliveries[i].status is S.SENDING]
             self.follow(dispatch, DispatchKind.RECONCILE, asked, due=True)
+            if asked:
+                self.seen.add("a call asked about")
             if not self.leave(dispatch, [i for i in dispatch.ids if i not in asked]):
                 return False
         if len(dispatch.ids) > 1:
+            self.seen.add("halved")
             middle = len(dispatch.ids) // 2
             other = dispatch.ids[middle:]
             count = dispatch.claims if len(other) > 1 else min(dispatch.claims, ALONE - 1)
@@ -201,6 +233,7 @@ class Model:
             if len(dispatch.ids) == 1:
                 dispatch.claims = min(dispatch.claims, ALONE)
         elif dispatch.claims > ALONE:
+            self.seen.add("poison")
             (poison,) = dispatch.ids
             self.leave(dispatch, [])
             delivery = self.deliveries[poison]
@@ -223,12 +256,15 @@ class Model:
                 delivery = self.deliveries[id]
                 if hand.claims > 1 and not self.unfinished(id):
                     hand.settled.append(id)
+                    self.seen.add("settled before its window")
                 elif delivery.event in self.cancelled or id in self.cancelled:
                     hand.stopped[id] = S.CANCELLED
                 elif delivery.event in self.expired:
                     hand.stopped[id] = S.EXPIRED
                 else:
                     hand.window.append(id)
+            if hand.stopped:
+                self.seen.add("stopped before its window")
             if hand.dispatch.channel == "sms" and not self.announce(hand):
                 hand.over = True
                 return
@@ -246,6 +282,7 @@ class Model:
             if self.deliveries[id].status is not S.SENDING:
                 hand.window.remove(id)
                 hand.settled.append(id)
+                self.seen.add("settled before its announcement")
         return True
 
     def answer(self, hand: Hand, outcome: Outcome | NotFound) -> None:
@@ -288,6 +325,7 @@ class Model:
                 if isinstance(outcome, Accepted):
                     word = S.DELIVERED if outcome.delivered else S.SENT
                     self.receive(id, word, hand.rest[id][1] + 1)
+                    self.seen.add("told late")
             hand.over = True
             return False
         again: Ids = []
@@ -318,8 +356,8 @@ class Model:
         done = {*(m[0] for m in moves), *ask, *hand.settled}
         if not broken:
             for id in set(hand.window) - set(hand.outcomes):
-                # Announced and not begun.
                 if announced:
+                    self.seen.add("not begun")
                     moves.append((id, S.SENDING, S.QUEUED, hand.rest[id][1]))
                     hand.rest[id] = (S.QUEUED, hand.rest[id][1])
         for move in moves:
@@ -336,6 +374,7 @@ class Model:
         hand.over = True
         if self.holds(hand) and self.drop_finished(hand.dispatch):
             self.give_up(hand.dispatch)
+            self.seen.add("handed back")
 
     def give_up(self, dispatch: Dispatch) -> None:
         """End a claim with nothing in doubt: it does not count."""
@@ -356,6 +395,7 @@ class Model:
     def settle_doubts(self, hand: Hand) -> None:
         hand.over = True
         if not self.holds(hand):
+            self.seen.add("a question lost")
             return
         dispatch = hand.dispatch
         keep: Ids = []
@@ -378,6 +418,8 @@ class Model:
                 case _:
                     after = S.UNKNOWN
             self.move(id, S.SENDING, after, attempts)
+        if not all(map(self.unfinished, keep)):
+            self.seen.add("settled while asked about")
         if self.leave(dispatch, keep) and self.drop_finished(dispatch):
             self.give_up(dispatch)
             dispatch.due = False
@@ -398,6 +440,7 @@ class Model:
     def pack(self, members: list[Dispatch], ids: Ids) -> None:
         for member in members:
             self.dispatches.remove(member)
+        self.seen.add("packed")
         self.dispatches.append(Dispatch(DispatchKind.DELIVER, members[0].channel, ids))
 
     def cancel(self, what: uuid.UUID, ids: Ids) -> int:
@@ -420,6 +463,8 @@ class Model:
     def replay(self) -> int:
         """Reopen every dead letter that no worker has in hand any more."""
         held = {i for d in self.dispatches if d.lease for i in d.ids}
+        if self.dead & held:
+            self.seen.add("a dead letter left in a worker's hand")
         reopened: dict[str, Ids] = {}
         for id in sorted(self.dead - held):
             delivery = self.deliveries[id]
