@@ -280,6 +280,7 @@ def test_what_a_receipt_has_settled_is_not_sent_again(
 
     run_due(database, worker(configured, settled))
     assert database.statuses() == {"sent": 1, "retrying": 1}
+    assert database.one("SELECT cardinality(delivery_ids) FROM notifier.dispatches") == 1
     due_now(database)
     provider = Scripted(accept)
     run_due(database, worker(configured, provider))

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from notifier import cancel
+from notifier import cancel, deliver
 from notifier.channels.contract import Message
 from notifier.outcome import Outcome
 from notifier.settings import Settings
 from notifier.store import dispatches
 from tests.conftest import Database
-from tests.engine import Scripted, accept, configured, run_due, sound, to, worker
+from tests.engine import Paused, Scripted, accept, configured, lapse, run_due, sound, to, worker
 
 __all__ = ["configured", "sound"]
 
@@ -73,3 +73,18 @@ def test_nothing_is_sent_after_its_deadline(
     run_due(database, worker(configured, provider))
     assert database.statuses() == {"refused": 1, "expired": 1}
     assert provider.given == []
+
+
+def test_a_call_that_may_have_been_made_is_not_cancelled(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    event = to(connection, tenant, ["ada", "bob"], channel="sms")
+    paused = Paused(
+        deliver.deliver, database.one("SELECT id FROM notifier.dispatches"), configured, window=1
+    )
+    paused.dies()
+    lapse(database)
+    answer = cancel(event=event)
+    assert (answer.stopped, answer.in_flight) == (1, 1)
+    assert database.statuses() == {"sending": 1, "cancelled": 1}
+    assert database.one("SELECT cardinality(delivery_ids) FROM notifier.dispatches") == 1

@@ -82,3 +82,25 @@ def test_an_audience_that_grew_while_it_was_counted_is_finished_by_a_worker(
     )
     assert database.one("SELECT matched FROM notifier.notification_events") == 603 * 3
     assert database.one("SELECT fanned_out_at IS NOT NULL FROM notifier.notification_events")
+
+
+def test_a_page_fanned_out_twice_writes_nothing_twice(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    """Its cursor is set back, as it would be had the page's commit been lost."""
+    audience.upsert_recipients(connection, tenant, [{"external_id": f"r{i}"} for i in range(600)])
+    emit(connection, "task.due_soon", TASK, tenant=tenant, to={"tenant": True})
+    connection.commit()
+    dispatch = database.one("SELECT id FROM notifier.dispatches")
+    leaving = worker(configured)
+    leaving.stopping = lambda: True
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fanout, "PAGE", 250)
+        fanout.fan_out(dispatch, leaving)
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "UPDATE notifier.dispatches SET after = NULL WHERE id = %s", (dispatch,)
+        )
+    fanout.fan_out(dispatch, worker(configured))
+    assert sum(database.statuses().values()) == 603 * 3
+    assert database.one("SELECT matched FROM notifier.notification_events") == 603 * 3

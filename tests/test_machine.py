@@ -414,4 +414,4 @@ def test_the_engine_does_what_the_model_does(
             ),
         )
     owner.dispose()
-    assert not many or TURNS == seen, "what no example has tried"
+    assert not many or seen == TURNS, "what no example has tried"

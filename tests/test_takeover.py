@@ -1,18 +1,20 @@
 """Workers that die, freeze or stop in the middle: what the next one finds and does."""
 
 import uuid
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection
 
 from notifier import deliver
 from notifier.channels.contract import Message
-from notifier.outcome import Accepted, Outcome
+from notifier.outcome import Accepted, Outcome, RetryLater
 from notifier.settings import Settings
 from notifier.store import audience
 from tests.conftest import Database
 from tests.engine import (
     Died,
+    Paused,
     Scripted,
     accept,
     configured,
@@ -157,3 +159,25 @@ def test_a_stopped_sms_worker_takes_back_what_it_announced(
     run_due(database, worker(configured, provider))
     assert len(provider.given) == 2
     assert database.statuses() == {"sent": 3}
+
+
+def test_after_its_lease_a_worker_writes_nothing_though_nobody_took_over(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada"])
+    paused = Paused(deliver.deliver, database.one("SELECT id FROM notifier.dispatches"), configured)
+    lapse(database)
+    paused.answer(RetryLater("503", "busy"))
+    assert database.statuses() == {"queued": 1}
+    assert database.one("SELECT count(*) FROM notifier.dispatches") == 1
+
+
+def test_no_send_starts_that_its_lease_could_not_outlast(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada"])
+    provider = Scripted(accept)
+    provider.deadline = timedelta(seconds=40)  # the lease is 30
+    run_due(database, worker(configured, provider))
+    assert provider.given == []
+    assert database.statuses() == {"queued": 1}
