@@ -3,9 +3,12 @@
 import itertools
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from notifier import deliver, receipts, reconcile
 from notifier.outcome import Accepted, NotFound, Rejected, RetryLater, Unsure
@@ -13,6 +16,7 @@ from notifier.receipts import Receipt
 from notifier.replay import replay
 from notifier.settings import Settings
 from notifier.status import RECEIVED, Status
+from notifier.store import dispatches
 from tests.conftest import Database
 from tests.engine import (
     Died,
@@ -326,3 +330,48 @@ def test_the_providers_id_is_kept_once_whatever_the_status_is(
     assert database.query("SELECT provider_message_id FROM notifier.provider_messages") == [
         ("SM1",)
     ]
+
+
+def test_a_receipt_finds_what_is_put_on_another_dispatch_at_that_moment(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    to(connection, tenant, ["ada"])
+    looked, look = [], dispatches.lock_carriers
+
+    def looks_too_early(*arguments: Any) -> list[dispatches.Carrier]:
+        looked.append(1)
+        return look(*arguments) if len(looked) > 1 else []
+
+    monkeypatch.setattr(dispatches, "lock_carriers", looks_too_early)
+    assert tell(database, told(ids(database)[0], Status.SENT)) == 1
+    assert len(looked) == 2
+    assert journal(database) == [("queued", "sent")]
+    assert database.one("SELECT count(*) FROM notifier.dispatches") == 0
+
+
+def test_late_facts_outlive_a_lost_connection(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    to(connection, tenant, ["ada"])
+    paused = Paused(deliver.deliver, database.one("SELECT id FROM notifier.dispatches"), configured)
+    lapse(database)
+    apply, faults = receipts.apply, [1]
+
+    def fails_once(*arguments: Any, **named: Any) -> int:
+        if faults:
+            faults.pop()
+            raise OperationalError("COMMIT", None, psycopg.OperationalError("connection lost"))
+        return apply(*arguments, **named)
+
+    monkeypatch.setattr(receipts, "apply", fails_once)
+    assert paused.at is not None
+    paused.answer(accept(paused.at))
+    assert database.statuses() == {"sent": 1}
