@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-LONGEST = 300
+LONGEST = 600
 """Seconds a test may take; one that hangs has not noticed."""
 
 
@@ -110,7 +110,7 @@ MUTATIONS = (
         "a backlog hides other queues",
         RELAY_SQL,
         "WHERE q.lane = l.lane AND coalesce(q.channel, '') = c.channel\n",
-        "WHERE q.lane = l.lane AND c.channel = ''\n",
+        "WHERE l.lane = 'bulk' AND c.channel = ''\n",
         "test_relay.py::test_a_backlog_of_calls_holds_up_no_critical_mail",
     ),
     # Claiming.
@@ -449,6 +449,8 @@ def unmutated(mutations: Iterable[Mutation], times: int) -> bool:
     with copy() as tree:
         verify(tree)
         said = [verdict(tree, *tests) for _ in range(times)]
+    for trouble in set(said) - {"passed"}:
+        print(trouble)
     passed = said.count("passed")
     print(f"unmutated, {len(tests)} tests pass {passed} times of {times}", flush=True)
     return passed == times
