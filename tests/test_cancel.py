@@ -87,4 +87,4 @@ def test_a_call_that_may_have_been_made_is_not_cancelled(
     answer = cancel(event=event)
     assert (answer.stopped, answer.in_flight) == (1, 1)
     assert database.statuses() == {"sending": 1, "cancelled": 1}
-    assert database.one("SELECT cardinality(delivery_ids) FROM notifier.dispatches") == 1
+    assert database.query("SELECT cardinality(delivery_ids) FROM notifier.dispatches") == [(1,)]
