@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint bench lock clean
+.PHONY: help install run demo test mutations lint bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ demo: $(STAMP) ## Show the product at work
 
 test: $(STAMP) ## Run the tests, on a real Postgres and Valkey
 	@$(BIN)/python -m pytest $(ARGS)
+
+mutations: $(STAMP) ## Break the engine on purpose; a named test must notice (ARGS="--jobs 2")
+	@exec $(BIN)/python -m tests.mutations $(ARGS)
 
 lint: $(STAMP) ## Check format, style, types and the floors
 	@$(BIN)/ruff format --check .

@@ -42,7 +42,7 @@ def deliver(dispatch_id: uuid.UUID, worker: Worker) -> None:
         return
     while chunk.rest:
         if worker.stopping() or time.monotonic() - chunk.started > worker.settings.chunk_seconds:
-            _hand_back(chunk)
+            _hand_back(chunk, worker)
             return
         if not _send_window(chunk, worker):
             return
@@ -98,6 +98,8 @@ def _take_over(
         deliveries=len(held.delivery_ids),
     )
     assert held.channel is not None
+    if not dispatches.drop_finished(connection, held, worker.settings.lease):
+        return False
     standing = deliveries.standing(connection, held.delivery_ids)
     if TRAITS[held.channel].in_doubt is InDoubt.RECONCILE:
         # `sending` was committed before the call: the provider may have it. Ask before anything.
@@ -115,8 +117,6 @@ def _take_over(
         poison = held.delivery_ids[0]
         status, attempts = standing[poison]
         dispatches.shrink(connection, held, [], worker.settings.lease)
-        if status not in UNFINISHED:
-            return False
         deliveries.move(
             connection,
             Actor.ENGINE,
@@ -135,8 +135,11 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
     results = Results()
     window = _next_window(chunk, worker, results)
     ready = _render(chunk, window, results)
-    if chunk.announces and not _announce(chunk, ready, worker):
-        return False
+    if chunk.announces:
+        announced = _announce(chunk, ready, results, worker)
+        if announced is None:
+            return False
+        ready = announced
 
     deadline = chunk.provider.deadline.total_seconds()
 
@@ -187,8 +190,16 @@ def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]
         cancelled, singly, expired = deliveries.stopped(
             connection, list({d.event_id for d in window})
         )
+        if chunk.held.attempts > 1:
+            # The worker it was taken from may live, and have told meanwhile what it had sent.
+            standing = deliveries.standing(connection, [d.id for d in window])
+            results.settled += [
+                i for i, (status, _) in standing.items() if status not in UNFINISHED
+            ]
     going = []
     for delivery in window:
+        if delivery.id in results.settled:
+            continue
         if delivery.event_id in cancelled or delivery.id in singly:
             after = Status.CANCELLED
         elif delivery.event_id in expired:
@@ -215,11 +226,16 @@ def _render(chunk: Chunk, window: Sequence[Loaded], results: Results) -> list[Me
     return ready
 
 
-def _announce(chunk: Chunk, ready: Sequence[Message], worker: Worker) -> bool:
-    """Commit `sending` before the calls of a channel that must not repeat them."""
+def _announce(
+    chunk: Chunk, ready: Sequence[Message], results: Results, worker: Worker
+) -> list[Message] | None:
+    """Commit `sending` before the calls of a channel that must not repeat them.
+
+    Those of `ready` to send now: a receipt may have been faster. None where the claim is lost.
+    """
     with connect() as connection, connection.begin():
         if not dispatches.shrink(connection, chunk.held, list(chunk.rest), worker.settings.lease):
-            return False
+            return None
         moves = []
         for message in ready:
             delivery = chunk.rest[message.delivery_id]
@@ -232,10 +248,14 @@ def _announce(chunk: Chunk, ready: Sequence[Message], worker: Worker) -> bool:
                     chunk.provider.name,
                 )
             )
-        deliveries.move(connection, Actor.ENGINE, moves, chunk.held.attempts)
-    return True
+        if deliveries.move(connection, Actor.ENGINE, moves, chunk.held.attempts) == len(moves):
+            return list(ready)
+        standing = deliveries.standing(connection, [m.id for m in moves])
+    results.settled += [i for i, (status, _) in standing.items() if status is not Status.SENDING]
+    return [message for message in ready if message.delivery_id not in results.settled]
 
 
-def _hand_back(chunk: Chunk) -> None:
-    with statement() as connection:
-        dispatches.hand_back(connection, chunk.held)
+def _hand_back(chunk: Chunk, worker: Worker) -> None:
+    with connect() as connection, connection.begin():
+        if dispatches.drop_finished(connection, chunk.held, worker.settings.lease):
+            dispatches.hand_back(connection, chunk.held)

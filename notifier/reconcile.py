@@ -136,7 +136,8 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
             deliveries.retire_addresses(connection, gone, "rejected by the provider")
         for delivery_id, code, reason in dead:
             deliveries.dead_letter(connection, [delivery_id], code, reason)
-        if keep_asking:
+        held.delivery_ids = keep_asking
+        if keep_asking and dispatches.drop_finished(connection, held, worker.settings.lease):
             dispatches.postpone(connection, held, ASK_AGAIN)
     log.info(
         "reconciled",

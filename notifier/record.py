@@ -8,7 +8,9 @@ from datetime import timedelta
 
 from sqlalchemy.exc import OperationalError
 
+from notifier import receipts
 from notifier.log import logger
+from notifier.receipts import Receipt
 from notifier.settle import Results
 from notifier.status import Actor, Status
 from notifier.store import deliveries, dispatches
@@ -20,10 +22,13 @@ from notifier.worker import Chunk, Worker
 
 log = logger("record")
 
+LATE_TRIES = 5
+"""Tries to write what is known of a lost claim, before it is lost too."""
+
 
 def record(chunk: Chunk, results: Results, worker: Worker) -> bool:
     """Write a window's outcomes in one transaction; False where the claim was lost meanwhile."""
-    done = {m.id for m in results.moves} | set(results.ask)
+    done = {m.id for m in results.moves} | set(results.ask) | set(results.settled)
     rest = [i for i in chunk.rest if i not in done]
     renewed = time.monotonic()
     repeated = False
@@ -87,22 +92,38 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
 
 
 def _tell_late(chunk: Chunk, results: Results) -> None:
-    """The lease ran out while we sent: change nothing, but keep what the provider told."""
+    """The lease ran out while we sent: only what the provider accepted is told, as a receipt.
+
+    What it rejected is not: whoever took the dispatch over asks it anew.
+    """
     log.warning("claim_lost", dispatch=chunk.held.id, deliveries=len(results.moves))
-    facts = [
-        (m.id, "", m.attempts, m.detail)
+    if chunk.provider.keeps:
+        # Its messages are kept with their outcome: without one, nothing was sent.
+        return
+    ids = {delivery_id: told for delivery_id, told, _, _ in results.facts}
+    accepted = [
+        Receipt(
+            m.id,
+            m.after,
+            chunk.provider.name,
+            attempt=m.attempts,
+            provider_message_id=ids.get(m.id, ""),
+            detail=m.detail,
+        )
         for m in results.moves
         if m.after in (Status.SENT, Status.DELIVERED)
     ]
-    told = {fact[0]: fact for fact in results.facts}
-    if facts and not chunk.provider.keeps:
-        with connect() as connection, connection.begin():
-            deliveries.tell(
-                connection,
-                chunk.provider.name,
-                [told.get(fact[0], fact) for fact in facts],
-                late=True,
-            )
+    if not accepted:
+        return
+    for left in reversed(range(LATE_TRIES)):
+        try:
+            with connect() as connection, connection.begin():
+                receipts.apply(connection, accepted, late=True)
+            return
+        except OperationalError:
+            if not left:
+                raise
+            time.sleep(0.2)
 
 
 def _counts(moves: Sequence[Move]) -> dict[str, int]:

@@ -29,6 +29,8 @@ class Results:
     kept: list[Kept] = field(default_factory=list)
     facts: list[tuple[uuid.UUID, str, int, str | None]] = field(default_factory=list)
     unstarted: list[Move] = field(default_factory=list)
+    settled: list[uuid.UUID] = field(default_factory=list)
+    """Finished by a receipt meanwhile: nothing to write but that the dispatch is rid of them."""
 
 
 def settle(

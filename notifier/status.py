@@ -70,6 +70,17 @@ UNFINISHED: frozenset[Status] = WAITING | {S.SENDING}
 
 FINAL: frozenset[Status] = frozenset(Status) - UNFINISHED - {S.UNKNOWN}
 
+RECEIVED: tuple[Status, ...] = (
+    S.SENT,
+    S.FAILED,
+    S.DELIVERED,
+    S.BOUNCED,
+    S.OPENED,
+    S.CLICKED,
+    S.COMPLAINED,
+)
+"""What a receipt can tell, the weakest word first. Each means that the provider had taken it."""
+
 _ATTEMPTED: frozenset[Status] = frozenset(
     {S.SENT, S.DELIVERED, S.RETRYING, S.FAILED, S.BOUNCED, S.UNKNOWN}
 )
@@ -85,21 +96,17 @@ MOVES: dict[Actor, dict[Status, frozenset[Status]]] = {
         S.SENDING: _ATTEMPTED | {S.QUEUED},
         S.UNKNOWN: frozenset({S.SENT, S.DELIVERED, S.FAILED, S.BOUNCED, S.RETRYING}),
     },
-    # A provider's word arrives late and in any order; it only ever moves a delivery forward,
-    # and it overrules our own belief that nothing was sent (truth first).
+    # A provider's word arrives late and in any order: the strongest stands in the end. It
+    # overrules whatever we believed ourselves (truth first), so also a failure or a bounce that
+    # our own attempt ended in; one that the provider told yields to stronger words only, see
+    # `needs_unsent`.
     Actor.RECEIPTS: {
         **{
-            before: frozenset({S.SENT, S.DELIVERED, S.OPENED, S.CLICKED, S.BOUNCED, S.FAILED})
-            for before in (S.SCHEDULED, S.QUEUED, S.RETRYING, S.SENDING, S.UNKNOWN)
+            before: frozenset(RECEIVED)
+            for before in (*UNFINISHED, S.UNKNOWN, S.CANCELLED, S.EXPIRED)
         },
-        **{
-            before: frozenset({S.SENT, S.DELIVERED, S.OPENED, S.CLICKED, S.BOUNCED})
-            for before in (S.CANCELLED, S.EXPIRED, S.FAILED)
-        },
-        S.SENT: frozenset({S.DELIVERED, S.OPENED, S.CLICKED, S.BOUNCED, S.FAILED, S.COMPLAINED}),
-        S.DELIVERED: frozenset({S.OPENED, S.CLICKED, S.BOUNCED, S.COMPLAINED}),
-        S.OPENED: frozenset({S.CLICKED, S.COMPLAINED}),
-        S.CLICKED: frozenset({S.COMPLAINED}),
+        **{before: frozenset(RECEIVED[place + 1 :]) for place, before in enumerate(RECEIVED[:-1])},
+        **{before: frozenset(RECEIVED) - {before} for before in (S.FAILED, S.BOUNCED)},
     },
     # Replay reopens the same delivery; an operator also settles what stays in doubt.
     Actor.OPERATOR: {
@@ -116,3 +123,11 @@ MOVES: dict[Actor, dict[Status, frozenset[Status]]] = {
 def may_move(actor: Actor, before: Status, after: Status) -> bool:
     """Whether `actor` may move a delivery from `before` to `after`."""
     return after in MOVES[actor].get(before, frozenset())
+
+
+def needs_unsent(after: Status) -> frozenset[Status]:
+    """Statuses that a receipt's `after` overrules only where nobody has told yet that the provider
+    took the message (`sent_at` is not set): else the provider itself told something stronger.
+    """
+    stronger = RECEIVED[RECEIVED.index(after) + 1 :]
+    return frozenset({S.FAILED, S.BOUNCED} & set(stronger))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import hypothesis
 import pytest
 from sqlalchemy import Connection, Engine
 
@@ -19,6 +20,13 @@ from notifier.store import engine as store_engine
 from notifier.store.engine import engine_for
 from notifier.store.migrate import migrate
 from notifier.store.roles import create_logins
+
+# Every run tries the same examples; `--hypothesis-profile=many` tries new and many more of them.
+hypothesis.settings.register_profile("few", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile(
+    "many", max_examples=400, stateful_step_count=60, deadline=None, database=None
+)
+hypothesis.settings.load_profile("few")
 
 TEMPLATE = "notifier_template"
 _numbers = itertools.count()

@@ -6,19 +6,20 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from notifier import deliver, emit, reconcile, record, register, relay
+from notifier import deliver, emit, receipts, reconcile, record, register, relay
 from notifier.channels import registry
 from notifier.channels.contract import Message
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.settings import Settings
+from notifier.status import Status
 from notifier.store import audience, deliveries
 from notifier.worker import Worker
 from tests.conftest import Database
-from tests.test_deliver import (
+from tests.engine import (
+    Died,
     Scripted,
     accept,
     configured,
@@ -29,13 +30,8 @@ from tests.test_deliver import (
     to,
     worker,
 )
-from tests.test_emit import TASK
 
 __all__ = ["configured", "sound"]
-
-
-class Died(BaseException):
-    """Stands for SIGKILL: nothing after it runs."""
 
 
 def severed() -> OperationalError:
@@ -284,6 +280,8 @@ def test_what_a_receipt_has_settled_is_not_sent_again(
 
     run_due(database, worker(configured, settled))
     assert database.statuses() == {"sent": 1, "retrying": 1}
+    carried = database.query("SELECT cardinality(delivery_ids) FROM notifier.dispatches")
+    assert carried == [(1,)]
     due_now(database)
     provider = Scripted(accept)
     run_due(database, worker(configured, provider))
@@ -294,109 +292,7 @@ def test_what_a_receipt_has_settled_is_not_sent_again(
 def receipt(database: Database, delivery: uuid.UUID) -> None:
     """A provider's word that came before the worker's own."""
     with database.pool.begin() as writer:
-        writer.exec_driver_sql(
-            "UPDATE notifier.notification_deliveries SET status = 'sent', sent_at = now() "
-            "WHERE id = %s",
-            (delivery,),
-        )
-        writer.exec_driver_sql(
-            "INSERT INTO notifier.delivery_journal "
-            "(delivery_id, actor, from_status, to_status, attempt) "
-            "VALUES (%s, 'receipts', 'queued', 'sent', 1)",
-            (delivery,),
-        )
-
-
-@pytest.mark.parametrize(
-    "audience_json",
-    [
-        "null",
-        "1",
-        "[]",
-        "{}",
-        '"x"',
-        '{"recipients": null}',
-        '{"recipients": {}}',
-        '{"addresses": [1]}',
-        '{"addresses": ["x"]}',
-        '{"addresses": [null]}',
-        '{"addresses": [[]]}',
-        '{"addresses": [{}]}',
-        '{"addresses": [{"channel": null, "address": null}]}',
-        '{"addresses": [{"channel": "email", "address": "a@b.co", "locale": null}]}',
-        '{"tenant": null}',
-        '{"tenant": false}',
-        '{"topics": [null]}',
-        '{"except": ["ada"]}',
-        '{"channels": []}',
-        '{"tenant": true, "channels": []}',
-        '{"tenant": true, "channels": null}',
-        '{"subscribers": true, "channels": ["email"]}',
-        '{"subscribers": false}',
-        '{"recipients": [["ada"]]}',
-        '{"recipients": [1e400]}',
-        '{"tenant": true, "except": 7}',
-    ],
-)
-def test_a_hostile_audience_is_refused_by_name(
-    database: Database, tenant: uuid.UUID, audience_json: str
-) -> None:
-    with psycopg.connect(database.producer_url) as producer:
-        with pytest.raises(psycopg.Error) as fault:
-            producer.execute(
-                "SELECT notifier.emit_notification_event(%s, 'task.due_soon', %s::jsonb, %s::jsonb)",
-                (tenant, Jsonb(TASK), audience_json),
-            )
-        assert fault.value.sqlstate == "NT422"
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        "null",
-        "1",
-        "[]",
-        '"x"',
-        "[1]",
-        '{"lane": null}',
-        '{"idempotency_key": ""}',
-        '{"expires_at": "infinity"}',
-        '{"expires_at": "2026-13-01T00:00:00Z"}',
-    ],
-)
-def test_hostile_options_are_refused_by_name(
-    database: Database, tenant: uuid.UUID, options: str
-) -> None:
-    with psycopg.connect(database.producer_url) as producer:
-        with pytest.raises(psycopg.Error) as fault:
-            producer.execute(
-                "SELECT notifier.emit_notification_event(%s, 'task.due_soon', %s::jsonb, "
-                "'{\"tenant\": true}', %s::jsonb)",
-                (tenant, Jsonb(TASK), options),
-            )
-        assert fault.value.sqlstate == "NT422"
-
-
-@pytest.mark.parametrize(
-    "audience_json",
-    [
-        '{"recipients": []}',
-        '{"recipients": ["ada", "ada"], "except": ["ada"]}',
-        '{"addresses": []}',
-        '{"topics": []}',
-        '{"tenant": true, "channels": ["email", "email"]}',
-        '{"tenant": true, "recipients": ["ada", "ada"], "except": ["ada", "bob", "eve"]}',
-    ],
-)
-def test_an_audience_of_nobody_or_of_repeats_is_taken(
-    database: Database, tenant: uuid.UUID, audience_json: str
-) -> None:
-    with psycopg.connect(database.producer_url) as producer:
-        producer.execute(
-            "SELECT notifier.emit_notification_event(%s, 'task.due_soon', %s::jsonb, %s::jsonb)",
-            (tenant, Jsonb(TASK), audience_json),
-        )
-    assert sum(database.statuses().values()) in (0, 3)
+        receipts.apply(writer, [receipts.Receipt(delivery, Status.SENT, "scripted", attempt=1)])
 
 
 def test_a_provider_that_breaks_when_asked_ends_in_doubt(

@@ -175,7 +175,7 @@ WITH told AS (
         attempts = CASE WHEN d.status = %(before)s THEN %(attempts)s
                         ELSE greatest(d.attempts, %(attempts)s) END,
         provider = coalesce(%(provider)s, d.provider),
-        code = %(code)s,
+        code = CASE WHEN d.status = %(before)s THEN %(code)s ELSE d.code END,
         sent_at = CASE WHEN %(sent)s THEN coalesce(d.sent_at, now()) ELSE d.sent_at END,
         delivered_at = CASE WHEN %(delivered)s THEN coalesce(d.delivered_at, now())
                             ELSE d.delivered_at END

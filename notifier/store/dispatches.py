@@ -5,7 +5,7 @@ an older one changes nothing.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -183,6 +183,29 @@ def shrink(
     return bool(won)
 
 
+def drop_finished(connection: Connection, held: Claim, lease: timedelta) -> bool:
+    """Take off the dispatch what receipts finished meanwhile; whether anything is left on it.
+
+    False too where the claim is no longer ours. Until the transaction ends, no receipt finishes
+    anything of it.
+    """
+    if not shrink(connection, held, held.delivery_ids, lease):
+        return False
+    rest = [
+        row[0]
+        for row in connection.exec_driver_sql(
+            "SELECT d.id FROM unnest(%s::uuid[]) WITH ORDINALITY AS x(id, n) "
+            "JOIN notifier.notification_deliveries d ON d.id = x.id "
+            "WHERE d.status = ANY(%s::text[]) ORDER BY x.n",
+            (held.delivery_ids, sorted(UNFINISHED)),
+        )
+    ]
+    if len(rest) < len(held.delivery_ids):
+        shrink(connection, held, rest, lease)
+        held.delivery_ids = rest
+    return bool(rest)
+
+
 def hand_back(connection: Connection, held: Claim) -> bool:
     """End the claim with the work unfinished and nothing in doubt; it is due at once."""
     return bool(
@@ -232,4 +255,45 @@ def postpone(connection: Connection, held: Claim, wait: timedelta) -> None:
         "UPDATE notifier.dispatches SET token = NULL, lease_until = NULL, last_rung_at = NULL, "
         "attempts = attempts - 1, due_at = clock_timestamp() + %s WHERE id = %s AND token = %s",
         (wait, held.id, held.token),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """A dispatch that carries a delivery. held: whether a worker's lease stands on it."""
+
+    id: uuid.UUID
+    delivery_ids: list[uuid.UUID]
+    held: bool
+
+
+def lock_carriers(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Carrier]:
+    """The dispatches that carry any of `ids`, held for this transaction."""
+    if not ids:
+        return []
+    rows = connection.exec_driver_sql(
+        "SELECT p.id, p.delivery_ids, coalesce(p.lease_until > clock_timestamp(), false) "
+        "FROM notifier.dispatches p WHERE p.id IN ("
+        "SELECT q.id FROM notifier.dispatches q CROSS JOIN unnest(q.delivery_ids) AS carried(id) "
+        "JOIN unnest(%s::uuid[]) AS x(id) ON x.id = carried.id) ORDER BY p.id FOR UPDATE OF p",
+        (list(ids),),
+    )
+    return [Carrier(*row) for row in rows]
+
+
+def take_off(
+    connection: Connection, carriers: Sequence[uuid.UUID], gone: Collection[uuid.UUID]
+) -> None:
+    """Take what is finished off dispatches that no worker has in hand; empty ones go."""
+    if not carriers or not gone:
+        return
+    connection.exec_driver_sql(
+        "UPDATE notifier.dispatches p SET delivery_ids = ARRAY("
+        "SELECT x.id FROM unnest(p.delivery_ids) WITH ORDINALITY AS x(id, n) "
+        "WHERE x.id <> ALL(%s::uuid[]) ORDER BY x.n) WHERE p.id = ANY(%s::uuid[])",
+        (list(gone), list(carriers)),
+    )
+    connection.exec_driver_sql(
+        "DELETE FROM notifier.dispatches WHERE id = ANY(%s::uuid[]) AND delivery_ids = '{}'",
+        (list(carriers),),
     )

@@ -17,6 +17,11 @@ WITH chosen AS (
           AND (%(event_type)s::text IS NULL OR e.type = %(event_type)s::text)
           AND (%(code)s::text IS NULL OR c.code = %(code)s::text)
           AND (%(since)s::timestamptz IS NULL OR c.created_at >= %(since)s::timestamptz)
+          -- Failed by a receipt while a worker had it in hand: it must leave that dispatch first.
+          AND NOT EXISTS (
+              SELECT FROM (SELECT unnest(p.delivery_ids) AS id FROM notifier.dispatches p
+                           WHERE p.token IS NOT NULL) carried
+              WHERE carried.id = c.delivery_id)
         ORDER BY c.created_at LIMIT %(most)s FOR UPDATE OF c SKIP LOCKED)
     RETURNING l.delivery_id
 ), reopened AS (

@@ -46,10 +46,12 @@ CHECKS = {
                    GROUP BY x.id) carried ON carried.id = d.id
         WHERE d.status IN ('scheduled', 'queued', 'sending', 'retrying')
           AND coalesce(carried.times, 0) <> 1""",
+    # What a receipt finished while a worker had it in hand leaves with that worker's next write.
     "no dispatch carries a finished delivery": """
         SELECT d.id FROM notifier.dispatches p CROSS JOIN unnest(p.delivery_ids) AS x(id)
         LEFT JOIN notifier.notification_deliveries d ON d.id = x.id
-        WHERE d.id IS NULL OR d.status NOT IN ('scheduled', 'queued', 'sending', 'retrying')""",
+        WHERE d.id IS NULL OR (d.status NOT IN ('scheduled', 'queued', 'sending', 'retrying')
+                               AND p.token IS NULL)""",
     "every delivery in doubt is listed": """
         SELECT d.id FROM notifier.notification_deliveries d
         LEFT JOIN notifier.in_doubt i ON i.delivery_id = d.id

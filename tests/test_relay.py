@@ -1,0 +1,160 @@
+"""The relay: what it rings, packs and leaves alone."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Connection
+
+from notifier import deliver, queue, relay
+from notifier.settings import Settings
+from notifier.store import dispatches
+from notifier.words import Channel, Lane
+from tests.conftest import Database
+from tests.engine import Paused, configured, lapse, sound, to
+
+__all__ = ["configured", "sound"]
+
+
+def test_a_relay_run_twice_over_a_backlog_rings_each_dispatch_once(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    for _ in range(5):
+        to(connection, tenant, ["ada", "bob", "eve"], channel="inapp", lane="bulk")
+        to(connection, tenant, ["ada"], channel="email", lane="critical")
+    assert relay.relay_once(configured) == 2
+    assert relay.relay_once(configured) == 0
+    assert queue.redis().llen("notifier.inapp.bulk") == 1
+    assert queue.redis().llen("notifier.email.critical") == 1
+    assert database.one("SELECT sum(cardinality(delivery_ids)) FROM notifier.dispatches") == 20
+
+
+def test_a_wiped_redis_is_noticed_and_everything_is_rung_again(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada"])
+    relay.notice_lost_queue()
+    assert relay.relay_once(configured) == 1
+    relay.notice_lost_queue()
+    assert relay.relay_once(configured) == 0
+    queue.redis().flushall()
+    relay.notice_lost_queue()
+    assert relay.relay_once(configured) == 1
+    assert database.query("SELECT kind FROM notifier.admin_system_events") == [("queue_lost",)]
+
+
+def test_packing_leaves_what_was_claimed_before_alone(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    for name in ("ada", "bob", "eve"):
+        to(connection, tenant, [name])
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "UPDATE notifier.dispatches SET attempts = 1 WHERE id = (SELECT id FROM notifier.dispatches LIMIT 1)"
+        )
+        dispatches.pack(writer)
+    rows = database.query(
+        "SELECT attempts, cardinality(delivery_ids) FROM notifier.dispatches ORDER BY 1"
+    )
+    assert [tuple(row) for row in rows] == [(0, 2), (1, 1)]
+
+
+def test_a_backlog_of_calls_holds_up_no_critical_mail(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "INSERT INTO notifier.dispatches (kind, tenant_id, channel, lane, due_at) "
+            "SELECT 'deliver', %s, 'voice', 'bulk', now() - interval '1 hour' "
+            "FROM generate_series(1, 20001)",
+            (tenant,),
+        )
+    to(connection, tenant, ["ada"], lane="critical")
+    relay.relay_once(configured)
+    assert database.one(
+        "SELECT last_rung_at IS NOT NULL FROM notifier.dispatches WHERE channel = 'email'"
+    )
+
+
+def test_every_queue_there_is_gets_rung(database: Database, configured: Settings) -> None:
+    with database.pool.begin() as writer:
+        for lane in Lane:
+            for channel in (None, *Channel):
+                writer.exec_driver_sql(
+                    "INSERT INTO notifier.dispatches (kind, channel, lane, due_at) "
+                    "VALUES (%s, %s, %s, now())",
+                    ("fan_out" if channel is None else "deliver", channel, lane),
+                )
+    assert relay.relay_once(configured) == len(Lane) * (1 + len(Channel))
+
+
+def test_what_was_rung_and_not_claimed_is_rung_again_after_a_while(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada"])
+    assert [relay.relay_once(configured), relay.relay_once(configured)] == [1, 0]
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "UPDATE notifier.dispatches SET last_rung_at = last_rung_at - %s::interval",
+            (timedelta(seconds=configured.ring_again_seconds),),
+        )
+    assert relay.relay_once(configured) == 1
+
+
+def test_what_a_dead_worker_held_is_rung_as_soon_as_its_lease_is_over(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada"])
+    assert relay.relay_once(configured) == 1
+    held = Paused(deliver.deliver, database.one("SELECT id FROM notifier.dispatches"), configured)
+    assert relay.relay_once(configured) == 0
+    held.dies()
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql("UPDATE notifier.dispatches SET lease_until = clock_timestamp()")
+    assert relay.relay_once(configured) == 1
+
+
+def test_rings_that_redis_did_not_take_are_made_again_at_once(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    to(connection, tenant, ["ada"])
+
+    def refuses(*_: object) -> None:
+        raise ConnectionError("Redis is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "ring", refuses)
+        with pytest.raises(ConnectionError):
+            relay.relay_once(configured)
+    assert relay.relay_once(configured) == 1
+
+
+def test_packing_leaves_what_was_rung_before_alone(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada"])
+    assert relay.relay_once(configured) == 1
+    for name in ("bob", "eve"):
+        to(connection, tenant, [name])
+    assert relay.relay_once(configured) == 1
+    assert sorted(
+        row[0]
+        for row in database.query("SELECT cardinality(delivery_ids) FROM notifier.dispatches")
+    ) == [1, 2]
+
+
+def test_halves_of_a_chunk_that_killed_its_worker_are_not_packed_together_again(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob", "eve"])
+    dispatch = database.one("SELECT id FROM notifier.dispatches")
+    for _ in range(2):
+        Paused(deliver.deliver, dispatch, configured).dies()
+        lapse(database)
+    relay.relay_once(configured)
+    rows = database.query("SELECT cardinality(delivery_ids), attempts FROM notifier.dispatches")
+    assert sorted(tuple(row) for row in rows) == [(1, 2), (2, 2)]
