@@ -1,5 +1,6 @@
 """Faults that strike between two steps: what they may not lose, double or block."""
 
+import json
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from notifier import deliver, emit, reconcile, record, register, relay
 from notifier.channels import registry
 from notifier.channels.contract import Message
+from notifier.errors import InvalidPayload, InvalidValue
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.settings import Settings
 from notifier.store import audience, deliveries
@@ -81,15 +83,12 @@ def test_outcomes_whose_commit_fails_are_written_once(
     assert not database.one("SELECT count(*) FROM notifier.provider_messages WHERE late")
 
 
-@pytest.mark.parametrize("payload", ["nested", "digits"])
-def test_an_event_no_worker_can_load_holds_up_no_other(
-    database: Database,
-    connection: Connection,
-    tenant: uuid.UUID,
-    configured: Settings,
-    payload: str,
-) -> None:
-    """Postgres holds numbers and depths that Python's JSON does not."""
+HOSTILE = {"nested": "[" * 5000 + "]" * 5000, "digits": "9" * 5000}
+"""JSON that Postgres holds and Python's parser does not."""
+
+
+def open_type(database: Database) -> None:
+    """An event type whose payload may hold anything."""
     with database.pool.begin() as writer:
         register.event_type(
             writer,
@@ -98,17 +97,26 @@ def test_an_event_no_worker_can_load_holds_up_no_other(
             channels=["email"],
             texts={"email": {"subject": "s", "text": "x"}},
         )
-    hostile = {
-        "nested": '{"a": ' + "[" * 5000 + "]" * 5000 + "}",
-        "digits": '{"a": ' + "9" * 5000 + "}",
-    }[payload]
-    with psycopg.connect(database.producer_url) as producer:
-        producer.execute(
-            "SELECT notifier.emit_notification_event(%s, 'test.open', %s::jsonb, %s::jsonb)",
-            (tenant, hostile, '{"recipients": ["ada"]}'),
-        )
+
+
+@pytest.mark.parametrize("payload", HOSTILE)
+def test_an_event_no_worker_can_load_holds_up_no_other(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    payload: str,
+) -> None:
+    """Emit refuses such a payload: this one was written by another hand."""
+    open_type(database)
+    event = emit(connection, "test.open", {}, tenant=tenant, to={"recipients": ["ada"]})
     for name in ("bob", "eve"):
         to(connection, tenant, [name])
+    with psycopg.connect(database.admin_url) as admin:
+        admin.execute(
+            "UPDATE notifier.notification_events SET payload = %s::jsonb WHERE id = %s",
+            (f'{{"a": {HOSTILE[payload]}}}', event.id),
+        )
     relay.relay_once(configured)
     for _ in range(30):
         due_now(database)
@@ -119,6 +127,65 @@ def test_an_event_no_worker_can_load_holds_up_no_other(
                 lapse(database)
     assert database.statuses()["sent"] == 2
     assert database.one("SELECT count(*) FROM notifier.dispatches") == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (HOSTILE["nested"], "at most 100 nested levels"),
+        (HOSTILE["digits"], "numbers of at most 1000 digits"),
+        ("-" + HOSTILE["digits"], "numbers of at most 1000 digits"),
+        ('[1, {"b": 1e1000}, "' + "x" * 1000 + '"]', "numbers of at most 1000 digits"),
+        ("[" * 100 + "]" * 100, "at most 100 nested levels"),
+        ('{"b":' * 99 + "[]" + "}" * 99, "at most 100 nested levels"),
+        ("[" * 99 + "]" * 99, None),
+        ("9" * 1000, None),
+        (f'"{HOSTILE["digits"]}"', None),
+        (f'"{HOSTILE["nested"]}"', None),
+        ("1e-1000", None),
+        (f"[{'[],' * 5000} {'9' * 1000}]", None),
+    ],
+    ids=range(12),
+)
+def test_a_payload_no_worker_could_load_is_refused_by_name(
+    database: Database, tenant: uuid.UUID, value: str, expected: str | None
+) -> None:
+    open_type(database)
+    with psycopg.connect(database.producer_url) as producer:
+        found = producer.execute(
+            "SELECT error_code, error_field, error_expected FROM notifier.emit("
+            "%s, 'test.open', %s::jsonb, '{\"recipients\": [\"ada\"]}', '{}')",
+            (str(tenant), f'{{"fine": 1, "a": {value}}}'),
+        ).fetchone()
+    assert found == (("invalid_payload", "payload.a", expected) if expected else (None,) * 3)
+    if expected is None:
+        ((payload,),) = database.query("SELECT payload FROM notifier.notification_events")
+        assert json.dumps(payload)
+
+
+def test_attributes_no_worker_could_load_are_refused_by_name(
+    connection: Connection, tenant: uuid.UUID
+) -> None:
+    deep: list[Any] = []
+    for _ in range(150):
+        deep = [deep]
+    for value in (deep, 10**2000):
+        given = [{"external_id": "a"}, {"external_id": "b", "attributes": {"fine": 1, "x": value}}]
+        with pytest.raises(InvalidValue) as refusal:
+            audience.upsert_recipients(connection, tenant, given)
+        assert refusal.value.field == "recipients[1].attributes.x"
+
+
+def test_nesting_without_end_is_refused_before_it_reaches_the_database(
+    connection: Connection, tenant: uuid.UUID
+) -> None:
+    payload: dict[str, Any] = {}
+    for _ in range(20_000):
+        payload = {"a": payload}
+    with pytest.raises(InvalidPayload) as refusal:
+        emit(connection, "task.due_soon", payload, tenant=tenant)
+    assert refusal.value.field == "payload"
+    to(connection, tenant, ["ada"])
 
 
 def test_a_template_no_worker_can_compile_holds_up_no_other(
