@@ -57,16 +57,16 @@ def _popped(answer: Any, **_: Any) -> tuple[bytes, bytes] | None:
     return None
 
 
-class Channel(redis.Channel):  # type: ignore[misc] # kombu leaves it untyped
+class Channel(redis.Channel):
     """kombu's channel over a client that drops what is not a message."""
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        client = super()._create_client(asynchronous)
+        client = super()._create_client(asynchronous)  # type: ignore[no-untyped-call] # kombu's
         client.set_response_callback("BRPOP", _popped)
         return client
 
 
-class Transport(redis.Transport):  # type: ignore[misc] # kombu leaves it untyped
+class Transport(redis.Transport):
     """kombu's transport with this channel."""
 
     Channel = Channel
