@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from notifier import messages
+from notifier import failpoints, messages
 from notifier.channels.contract import Message
 from notifier.errors import NotifierError
 from notifier.log import logger
@@ -56,6 +56,7 @@ def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
     if held is None:
         return None
     assert held.channel is not None
+    failpoints.reach("deliver.claimed")
     # The claim is committed and counts, so what can not be read is halved until it stands alone.
     if held.taken_over:
         with connect() as connection, connection.begin():
@@ -145,6 +146,7 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
 
     began = flushed = time.monotonic()
     sent = 0
+    failpoints.reach("deliver.before_calls")
     waiting = {message.delivery_id: message for message in ready}
     outcomes = chunk.provider.send(ready, may_start)
     while True:
@@ -156,6 +158,7 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
             # A fault of ours: what it had in hand is in doubt, what it told before is not.
             record(chunk, results, worker)
             raise
+        failpoints.reach("deliver.after_call")
         sent += 1
         del waiting[message.delivery_id]
         settle(chunk, message, outcome, results, worker)

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from notifier import messages, retry
+from notifier import failpoints, messages, retry
 from notifier.channels.contract import Message, Provider
 from notifier.log import logger
 from notifier.outcome import Accepted, NotFound, Rejected, Unsure
@@ -121,6 +121,7 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
     keep_asking += [
         d.id for d in loaded.values() if d.status is Status.SENDING and d.id not in settled
     ]
+    failpoints.reach("reconcile.asked")
     with connect() as connection, connection.begin():
         if not dispatches.shrink(connection, held, keep_asking, worker.settings.lease):
             log.warning("claim_lost", dispatch=held.id)

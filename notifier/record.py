@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy.exc import OperationalError
 
+from notifier import failpoints
 from notifier.log import logger
 from notifier.settle import Results
 from notifier.status import Actor, Status
@@ -83,6 +84,8 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
             deliveries.tell(connection, name, results.facts)
         if results.kept and chunk.provider.keeps:
             KEEPERS[chunk.provider.keeps](connection, results.kept)
+        failpoints.reach("record.before_commit")
+    failpoints.reach("record.after_commit")
     return True
 
 

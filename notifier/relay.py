@@ -13,7 +13,7 @@ from redis.client import PubSub
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
-from notifier import queue
+from notifier import failpoints, queue
 from notifier.log import logger
 from notifier.settings import Settings
 from notifier.store import dispatches, system
@@ -81,6 +81,7 @@ def relay_once(settings: Settings) -> int:
             partial=PARTIAL,
         )
     for place, work in enumerate(rung):
+        failpoints.reach("relay.marked" if place == 0 else "relay.between_rings")
         try:
             queue.ring(work.id, work.kind, work.channel, work.lane)
         except Exception:

@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
+from notifier import failpoints
 from notifier.channels import egress, wire
 
 KEPT = 64
@@ -144,6 +145,7 @@ class Client:
                 raise NotSent(
                     "connection", f"the request could not be written: {wire.kind(fault)}"
                 ) from fault
+            failpoints.reach("http.left")
             response = http.client.HTTPResponse(stream, method="POST")
             try:
                 try:

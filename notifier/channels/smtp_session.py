@@ -11,6 +11,7 @@ import ssl
 import time
 from dataclasses import dataclass, field
 
+from notifier import failpoints
 from notifier.channels import wire
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 
@@ -109,6 +110,7 @@ class Session(smtplib.SMTP):
             return refusal
         self._write(data)
         self.left = True  # sendall returned: every octet, the dot included, was handed over
+        failpoints.reach("smtp.left")
         reply = self._reply()
         if 200 <= reply.code < 300:
             return Accepted(raw=str(reply))
