@@ -41,7 +41,7 @@ def deliver(dispatch_id: uuid.UUID, worker: Worker) -> None:
     if chunk is None:
         return
     while chunk.rest:
-        if worker.stopping() or time.monotonic() - chunk.started > worker.settings.chunk_seconds:
+        if worker.stopping() or _time_is_up(chunk, worker):
             _hand_back(chunk)
             return
         if not _send_window(chunk, worker):
@@ -141,8 +141,11 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
 
     deadline = chunk.provider.deadline.total_seconds()
 
+    def lease_lasts() -> bool:
+        return time.monotonic() + deadline < chunk.until
+
     def may_start() -> bool:
-        return not worker.stopping() and time.monotonic() + deadline < chunk.until
+        return not worker.stopping() and lease_lasts() and not _time_is_up(chunk, worker)
 
     began = flushed = time.monotonic()
     sent = 0
@@ -174,17 +177,19 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
         unstarted(chunk, left, results)
     if not record(chunk, results, worker):
         return False
-    if waiting and not worker.stopping() and not may_start():
-        # The lease was too short for another send; recording renewed it, or the claim is lost.
-        return time.monotonic() + deadline < chunk.until
-    return True
+    # The lease may have been too short for another send; recording renewed it.
+    return not waiting or worker.stopping() or lease_lasts()
 
 
 def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]:
-    """As many deliveries as the provider sends between two flushes, less what was stopped."""
+    """As many deliveries as the provider sends between two flushes, less what was stopped.
+
+    At least as many as it sends at once: a provider that takes longer than a flush to answer would
+    otherwise be given fewer and fewer, until it sent one after the other.
+    """
     pace = worker.pace.get(chunk.provider.name)
     size = FIRST_WINDOW if pace is None else int(pace * worker.settings.flush_seconds)
-    size = max(1, min(size, TRAITS[chunk.channel].window))
+    size = min(max(size, chunk.provider.at_once), TRAITS[chunk.channel].window)
     window = list(chunk.rest.values())[:size]
     with statement() as connection:
         cancelled, singly, expired = deliveries.stopped(
@@ -237,6 +242,11 @@ def _announce(chunk: Chunk, ready: Sequence[Message], worker: Worker) -> bool:
             )
         deliveries.move(connection, Actor.ENGINE, moves, chunk.held.attempts)
     return True
+
+
+def _time_is_up(chunk: Chunk, worker: Worker) -> bool:
+    """Whether the dispatch had its time: its rest goes to the back of the queue."""
+    return time.monotonic() - chunk.started > worker.settings.chunk_seconds
 
 
 def _hand_back(chunk: Chunk) -> None:

@@ -99,9 +99,7 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
                     dead.append((delivery.id, "not_found", reason))
                 else:
                     move(Status.RETRYING, reason, "not_found")
-                    wait = timedelta(
-                        seconds=0 if delivery.attempts == 1 else round(wait.total_seconds())
-                    )
+                    wait = timedelta() if delivery.attempts == 1 else wait
                     again.setdefault(wait, []).append(delivery.id)
             case Unsure(reason):
                 if held.age.total_seconds() < worker.settings.doubt_seconds:

@@ -71,7 +71,7 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
             return False
         deliveries.move(connection, Actor.ENGINE, results.moves + results.unstarted, held.attempts)
         for wait, ids in results.retries.items():
-            dispatches.add(connection, DispatchKind.DELIVER, held, ids, timedelta(seconds=wait))
+            dispatches.add(connection, DispatchKind.DELIVER, held, ids, wait)
         if results.ask:
             dispatches.add(connection, DispatchKind.RECONCILE, held, results.ask, timedelta())
         for (code, reason), ids in results.dead.items():

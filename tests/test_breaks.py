@@ -1,8 +1,9 @@
 """Faults that strike between two steps: what they may not lose, double or block."""
 
 import json
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -13,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from notifier import deliver, emit, reconcile, record, register, relay
 from notifier.channels import registry
-from notifier.channels.contract import Message
+from notifier.channels.contract import MayStart, Message
 from notifier.errors import InvalidPayload, InvalidValue
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.settings import Settings
@@ -484,3 +485,59 @@ def test_a_provider_that_breaks_when_asked_ends_in_doubt(
     due_now(database)
     reconcile.reconcile(dispatch, worker(configured, provider, doubt_seconds=0))
     assert database.statuses() == {"unknown": 1}
+
+
+class Windows(Scripted):
+    """Takes its time for each message, and remembers how many it was given at a time."""
+
+    at_once = 4
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(accept)
+        self.seconds = seconds
+        self.sizes: list[int] = []
+
+    def send(
+        self, messages: Sequence[Message], may_start: MayStart
+    ) -> Iterator[tuple[Message, Outcome]]:
+        self.sizes.append(len(messages))
+        for pair in super().send(messages, may_start):
+            time.sleep(self.seconds)
+            yield pair
+
+
+def twenty(connection: Connection, tenant: uuid.UUID) -> None:
+    addresses = [{"channel": "email", "address": f"a{n}@example.com"} for n in range(20)]
+    emit(connection, "task.due_soon", TASK, tenant=tenant, to={"addresses": addresses})
+    connection.commit()
+
+
+def test_a_provider_slower_than_a_flush_is_given_as_many_as_it_sends_at_once(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    twenty(connection, tenant)
+    slow = Windows(0.02)
+    run_due(database, worker(configured.model_copy(update={"flush_seconds": 0.01}), slow))
+    assert slow.sizes == [20]
+    twenty(connection, tenant)
+    paced = worker(configured.model_copy(update={"flush_seconds": 0.01}), slow)
+    paced.pace["scripted"] = 1.0
+    run_due(database, paced)
+    assert slow.sizes[1:] == [4] * 5
+    assert database.statuses() == {"sent": 40}
+
+
+def test_a_dispatch_has_its_time_and_no_more_within_a_window_too(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    twenty(connection, tenant)
+    slow = Windows(0.05)
+    began = time.monotonic()
+    run_due(database, worker(configured, slow, chunk_seconds=0.2))
+    assert time.monotonic() - began < 0.6
+    assert 2 <= database.statuses()["sent"] <= 8
+    handed_back = "SELECT attempts, lease_until, cardinality(delivery_ids) FROM notifier.dispatches"
+    ((attempts, lease, left),) = database.query(handed_back)
+    assert (attempts, lease, left) == (0, None, 20 - database.statuses()["sent"])
+    run_due(database, worker(configured))
+    assert database.statuses() == {"sent": 20}
