@@ -71,7 +71,7 @@ def test_a_connection_is_kept_over_batches(smtp_server: SmtpServer, provider: Sm
 
 def test_without_pipelining_one_command_is_sent_at_a_time() -> None:
     with SmtpServer(pipelining=False) as server:
-        provider = provider_for(server)
+        provider = provider_for(server, CONNECTIONS="1")
         server.will("RCPT", "550 5.1.1 no such user")
         outcomes = [o for _, o in provider.send([make_message(), make_message()], always)]
         provider.close()
@@ -184,7 +184,7 @@ def test_no_answer_after_the_final_dot_is_unsure_and_never_repeated(
     smtp_server.will("DOT", how)
     began = time.monotonic()
     assert isinstance(outcome_of(hasty), Unsure)
-    assert time.monotonic() - began < SOON + 0.3
+    assert time.monotonic() - began < SOON + 1
     assert sum(c == "DATA" for c in smtp_server.commands) == 2
     assert isinstance(outcome_of(hasty), Accepted)
     assert smtp_server.connections == 2, "on a connection of its own"
@@ -198,7 +198,7 @@ def test_the_deadline_holds_at_every_stage(
     smtp_server.will(stage, how)
     began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert isinstance(outcome_of(hasty), RetryLater)
-    assert time.monotonic() - began < SOON + 0.3
+    assert time.monotonic() - began < SOON + 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10
     assert not smtp_server.mails
     assert isinstance(outcome_of(hasty), Accepted)
@@ -212,7 +212,7 @@ def test_the_deadline_holds_over_a_kept_connection_and_the_one_that_replaces_it(
     smtp_server.will(stage, tricks.CUT, tricks.DRIP)
     began = time.monotonic()
     assert isinstance(outcome_of(hasty), RetryLater)
-    assert time.monotonic() - began < SOON + 0.3
+    assert time.monotonic() - began < SOON + 1
 
 
 @pytest.mark.parametrize("stage", ["GREETING", "EHLO"])
@@ -233,14 +233,16 @@ def test_the_deadline_holds_while_a_connection_is_secured_and_logged_in(
     with SmtpServer(tls=certificate.server_context(), login=("ada", "secret")) as server:
         provider = provider_for(
             server,
-            **{"SECURITY": "starttls", "CA_FILE": certificate.path},
-            **{"USERNAME": "ada", "PASSWORD": "secret"},
+            SECURITY="starttls",
+            CA_FILE=certificate.path,
+            USERNAME="ada",
+            PASSWORD="secret",
         )
         provider.deadline = timedelta(seconds=SOON)
         server.will(stage, how)
         began = time.monotonic()
         assert isinstance(outcome_of(provider), RetryLater)
-        assert time.monotonic() - began < SOON + 0.3
+        assert time.monotonic() - began < SOON + 1
         assert not any(c.startswith("MAIL") for c in server.commands)
         provider.close()
 
