@@ -17,8 +17,10 @@ from notifier import log, queue
 from notifier.channels import registry
 from notifier.settings import settings
 from notifier.worker import Worker
+from workers import broker
 from workers.timetable import TIMETABLE
 
+broker.mend()
 app = Celery("notifier", broker=queue.redis_url(), include=["workers.tasks"])
 app.conf.update(
     task_queues=[queue.direct(name) for name in queue.queue_names()],
