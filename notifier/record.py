@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy.exc import OperationalError
-
 from notifier import failpoints
 from notifier.log import logger
 from notifier.settle import Results
@@ -15,7 +13,7 @@ from notifier.status import Actor, Status
 from notifier.store import deliveries, dispatches
 from notifier.store.captures import KEEPERS
 from notifier.store.deliveries import Move
-from notifier.store.engine import connect
+from notifier.store.engine import UNAVAILABLE, connect
 from notifier.words import DispatchKind
 from notifier.worker import Chunk, Worker
 
@@ -32,7 +30,7 @@ def record(chunk: Chunk, results: Results, worker: Worker) -> bool:
         try:
             won = _write(chunk, results, rest, worker)
             break
-        except OperationalError:
+        except UNAVAILABLE:
             # The commit may or may not have been lost with the connection; `shrink` expects the
             # dispatch as it was, so what was written is not written again.
             if time.monotonic() > chunk.until:

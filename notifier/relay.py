@@ -11,14 +11,13 @@ from datetime import timedelta
 
 from redis.client import PubSub
 from redis.exceptions import RedisError
-from sqlalchemy.exc import OperationalError
 
 from notifier import failpoints, queue
 from notifier.log import logger
 from notifier.settings import Settings
 from notifier.store import dispatches, system
 from notifier.store.dispatches import Rung
-from notifier.store.engine import connect, statement
+from notifier.store.engine import UNAVAILABLE, connect, statement
 from notifier.words import Severity
 
 log = logger("relay")
@@ -59,7 +58,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
                 pause = POLL
             else:
                 pause = SOON if ear.wait(pause) else min(pause * 2, POLL)
-        except (OperationalError, RedisError, OSError) as error:
+        except (*UNAVAILABLE, RedisError, OSError) as error:
             log.warning("relay_waits", error=type(error).__name__, why=str(error).split("\n")[0])
             ear.close()
             time.sleep(PAUSE_AFTER_FAILURE)

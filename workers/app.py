@@ -17,9 +17,10 @@ from notifier import log, queue
 from notifier.channels import registry
 from notifier.settings import settings
 from notifier.worker import Worker
-from workers import intake
+from workers import broker, intake
 from workers.timetable import TIMETABLE
 
+broker.mend()
 intake.guard()
 app = Celery("notifier", broker=queue.redis_url(), include=["workers.tasks"])
 app.conf.update(

@@ -13,6 +13,10 @@ PATIENCE = 60.0
 """Seconds beyond a case's bound after which what is not finished counts as stuck."""
 
 
+SHORT_LOAD = 3.0
+"""Seconds over which the short form's load is emitted at most."""
+
+
 class Broken(AssertionError):
     """Something that the case itself looked at does not hold."""
 
@@ -44,6 +48,19 @@ class Trial:
             every=0.002,
         )
         time.sleep(self.chance.uniform(0, 0.02))
+
+    def starts(self) -> dict[str, int]:
+        return {name: self.stand.stack.starts(name) for name in self.stand.stack.names()}
+
+    def nothing_falls(self) -> None:
+        """From here to the end of the case, no process may end."""
+        before = self.starts()
+
+        def look() -> None:
+            fallen = [name for name, count in self.starts().items() if count != before[name]]
+            self.check(not fallen, f"ended, though nobody killed them: {', '.join(fallen)}")
+
+        self.last_words.append(look)
 
     def idle(self) -> bool:
         return not self.stand.one("SELECT count(*) FROM notifier.dispatches")
@@ -141,7 +158,8 @@ def run(chosen: Case, stand: Stand, seed: int, *, size: int, short: bool) -> Ver
     chance = random.Random(f"{chosen.name} {seed}")
     try:
         stand.clear()
-        load = Load(stand, chance, size, chosen.seconds, chosen.channels)
+        seconds = min(chosen.seconds, SHORT_LOAD) if short else chosen.seconds
+        load = Load(stand, chance, size, seconds, chosen.channels)
         trial = Trial(stand, chance, load, short, verdict)
         try:
             chosen.act(trial)

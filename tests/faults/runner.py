@@ -1,9 +1,12 @@
 """Runs cases on several stands at once, each stand in a process of its own."""
 
 import multiprocessing
+import os
 import queue
 from typing import Any
 
+from notifier import log
+from notifier.settings import settings
 from tests.faults.case import run
 from tests.faults.cases import CASES
 from tests.faults.stand import Stand
@@ -40,8 +43,21 @@ def run_all(tasks: list[tuple[str, int]], *, jobs: int, size: int, short: bool) 
     return verdicts
 
 
+def quiet() -> None:
+    """Settings of a developer's shell are not a stand's; what it restarts is not news."""
+    for name in [name for name in os.environ if name.startswith("NOTIFIER_")]:
+        if name != "NOTIFIER_POSTGRES_BIN":
+            del os.environ[name]
+    os.environ["NOTIFIER_LOG_LEVEL"] = "ERROR"
+    settings.cache_clear()
+    log.configure()
+    del os.environ["NOTIFIER_LOG_LEVEL"]
+    settings.cache_clear()
+
+
 def _work(todo: Any, done: Any, size: int, short: bool) -> None:
     """One stand for many cases; a new one after a case that failed, which may have hurt it."""
+    quiet()
     task = todo.get()
     while task is not None:
         with Stand() as stand:

@@ -4,19 +4,21 @@ It is kept from case to case, as an installation is: each case finds processes t
 the one before. Only the rows and the logs are cleared in between.
 """
 
+import contextlib
 import os
 import signal
 import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -37,6 +39,7 @@ T = TypeVar("T")
 LEASE = 3.0
 FLUSH = 0.2
 PEOPLE = 250
+ASKED_WITHIN = 2
 SECRET = "whsec_" + "bm90aWZpZXIgZmF1bHRzIHNpZ25pbmcga2V5IDAxMjM="
 
 PROGRAMS: dict[str, list[str]] = {
@@ -130,28 +133,27 @@ class Stand:
         self.calls = self.folder / "calls"
         redis_url = _through(self.services.redis_url, self.redis.port)
         self._redirect_pokes(redis_url)
+        self.environment = {
+            "NOTIFIER_DATABASE_URL": _through(urls["engine"], self.postgres.port),
+            "NOTIFIER_REDIS_URL": redis_url,
+            "NOTIFIER_PROVIDERS": "sms=sandbox",
+            "NOTIFIER_SANDBOX_LOG": str(self.calls),
+            "NOTIFIER_SANDBOX_LATENCY_MS": "2",
+            "NOTIFIER_SMTP_HOST": "127.0.0.1",
+            "NOTIFIER_SMTP_PORT": str(self.mail.port),
+            "NOTIFIER_SMTP_SECURITY": "none",
+            "NOTIFIER_SMTP_TIMEOUT_SECONDS": "1",
+            "NOTIFIER_SMTP_FROM": "Acme <hello@acme.example>",
+            "NOTIFIER_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
+            "NOTIFIER_WEBHOOK_TIMEOUT_SECONDS": "1",
+            "NOTIFIER_LEASE_SECONDS": str(LEASE),
+            "NOTIFIER_FLUSH_SECONDS": str(FLUSH),
+            "NOTIFIER_RING_AGAIN_SECONDS": "2",
+            "NOTIFIER_RETRY_DELAYS": "0.5 1 2 4 8",
+            failpoints.FOLDER: str(self.failpoints),
+        }
         self.stack = Programs(
-            self._programs,
-            logs=self.folder / "logs",
-            environment={
-                "NOTIFIER_DATABASE_URL": _through(urls["engine"], self.postgres.port),
-                "NOTIFIER_REDIS_URL": redis_url,
-                "NOTIFIER_PROVIDERS": "sms=sandbox",
-                "NOTIFIER_SANDBOX_LOG": str(self.calls),
-                "NOTIFIER_SANDBOX_LATENCY_MS": "2",
-                "NOTIFIER_SMTP_HOST": "127.0.0.1",
-                "NOTIFIER_SMTP_PORT": str(self.mail.port),
-                "NOTIFIER_SMTP_SECURITY": "none",
-                "NOTIFIER_SMTP_TIMEOUT_SECONDS": "1",
-                "NOTIFIER_SMTP_FROM": "Acme <hello@acme.example>",
-                "NOTIFIER_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
-                "NOTIFIER_WEBHOOK_TIMEOUT_SECONDS": "1",
-                "NOTIFIER_LEASE_SECONDS": str(LEASE),
-                "NOTIFIER_FLUSH_SECONDS": str(FLUSH),
-                "NOTIFIER_RING_AGAIN_SECONDS": "2",
-                "NOTIFIER_RETRY_DELAYS": "0.5 1 2 4 8",
-                failpoints.FOLDER: str(self.failpoints),
-            },
+            self._programs, logs=self.folder / "logs", environment=self.environment
         )
         enter(self.stack)
         self.await_ready(self._programs)
@@ -189,6 +191,7 @@ class Stand:
             self.stack.carry_on(name)
         self.stack.forgive()
         self.await_ready(self._programs)
+        await_(self.all_consume, 60, "every worker consumes")
         for file in self.failpoints.iterdir():
             file.unlink()
         with self.admin.begin() as connection:
@@ -217,6 +220,16 @@ class Stand:
         unfinished = self.failpoints / f".{place}"
         unfinished.write_text(f"{action} {at}")
         unfinished.rename(self.failpoints / place)
+
+    def all_consume(self) -> bool:
+        """Whether every worker asks Redis for messages: each asks once a second."""
+        wanted = sum(name.startswith("worker") for name in self._programs)
+        try:
+            clients = self.client.client_list()
+        except RedisError:
+            return False
+        asking = [c for c in clients if c["cmd"] == "brpop" and int(c["idle"]) <= ASKED_WITHIN]
+        return len(asking) >= wanted
 
     def reached(self, place: str) -> bool:
         return (self.failpoints / f"{place}.reached").exists()
@@ -273,6 +286,16 @@ _CALL = len(f"{uuid.UUID(int=0)} 1 {10**12}\n")
 class Programs(Stack):
     """The product's processes, with what a fault suite wants to know and do beyond `Stack`."""
 
+    def _start(self, name: str) -> None:
+        # What a process says of itself is looked for from here on.
+        with contextlib.suppress(FileNotFoundError):
+            self._said_before[name] = self.log(name).stat().st_size
+        super()._start(name)
+
+    def __init__(self, programs: Mapping[str, Sequence[str]], **options: Any) -> None:
+        self._said_before: dict[str, int] = {}
+        super().__init__(programs, **options)
+
     def is_ready(self, name: str) -> bool:
         """Running, and ready by its own word where it gives one."""
         if not self.pid(name):
@@ -280,7 +303,9 @@ class Programs(Stack):
         if name.startswith("beat"):
             return True
         word = b"worker_ready" if name.startswith("worker") else b"relay_started"
-        return self.log(name).read_bytes().count(word) >= self.starts(name)
+        with self.log(name).open("rb") as log:
+            log.seek(self._said_before.get(name, 0))
+            return word in log.read()
 
     def kill_whole(self, name: str, number: int = signal.SIGKILL) -> list[int]:
         """A signal to the process and to all that it forked; their ids."""
