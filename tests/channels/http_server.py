@@ -21,7 +21,7 @@ class Request:
 
 _OK = "HTTP/1.1 200 OK\r\n"
 _CHUNKED = _OK + "Transfer-Encoding: chunked\r\n\r\n"
-_UNTIL = {
+UNTIL = {
     "line": "",
     "head": _OK,
     "body": _OK + "Content-Length: 1073741824\r\n\r\n",
@@ -29,7 +29,7 @@ _UNTIL = {
     "trailer": _CHUNKED + "2\r\nok\r\n0\r\n",
 }
 """What is said before a trick at a place of the answer, and …"""
-_REPEATED = {
+REPEATED = {
     "line": b"HTTP/1.1 200 OK\r\n",
     "head": b"X: y\r\n",
     "body": b"a line\r\n",
@@ -144,9 +144,9 @@ class HttpServer:
         match path.split("/")[1:]:
             case ["status", code]:
                 await self._say(writer, f"HTTP/1.1 {code} So\r\n{more}Content-Length: 2\r\n\r\nok")
-            case [place, trick] if place in _UNTIL:
-                await self._say(writer, _UNTIL[place])
-                await tricks.play(trick, writer, _REPEATED[place])
+            case [place, trick] if place in UNTIL:
+                await self._say(writer, UNTIL[place])
+                await tricks.play(trick, writer, REPEATED[place])
             case ["slow"]:
                 await asyncio.sleep(0.02)
                 await self._say(writer, "HTTP/1.1 204 No Content\r\n\r\n")

@@ -35,6 +35,8 @@ class Load:
     ) -> None:
         self.size = size
         self.events: dict[uuid.UUID, int] = {}
+        self.apart: set[uuid.UUID] = set()
+        """Events that a case emits itself, and judges itself."""
         self.repeats = 0
         self.slowest = 0.0
         """Seconds of the longest emit, its commit included, that was not disturbed by Postgres."""

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Self, TypeVar
 
+from tests.channels import tricks
+
 T = TypeVar("T")
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -35,7 +37,10 @@ class Loop:
         async def serve_quietly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 await serve(reader, writer)
-            except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            except (
+                *(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError),
+                tricks.BrokenOff,
+            ):
                 pass  # the other side was killed, or we were told to cut it
             except asyncio.CancelledError:
                 pass
