@@ -37,15 +37,20 @@ FIRST_WINDOW = 32
 
 def deliver(dispatch_id: uuid.UUID, worker: Worker) -> None:
     """Send what the dispatch carries, or as much as the time budget and a stop allow."""
-    chunk = _claim(dispatch_id, worker)
-    if chunk is None:
-        return
-    while chunk.rest:
-        if worker.stopping() or _time_is_up(chunk, worker):
-            _hand_back(chunk)
-            return
-        if not _send_window(chunk, worker):
-            return
+    try:
+        chunk = _claim(dispatch_id, worker)
+        while chunk is not None and chunk.rest:
+            if worker.stopping() or _turn_is_over(chunk, worker):
+                _hand_back(chunk)
+                return
+            if not _send_window(chunk, worker):
+                return
+            if chunk.rest and worker.slowness.is_slow(chunk.channel):
+                # Its turn is one window: others wait behind it.
+                _hand_back(chunk)
+                return
+    finally:
+        worker.slowness.leave()
 
 
 def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
@@ -57,6 +62,14 @@ def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
         return None
     assert held.channel is not None
     failpoints.reach("deliver.claimed")
+    provider = worker.providers[held.channel]
+    worker.slowness.enter(held.channel)
+    if worker.slowness.has_all_others(held.channel) and not held.taken_over:
+        log.info("put_off", dispatch=held.id, channel=held.channel)
+        # What was taken over stays so: put off, it would look as if nothing were in doubt.
+        with statement() as connection:
+            dispatches.postpone(connection, held, provider.deadline)
+        return None
     # The claim is committed and counts, so what can not be read is halved until it stands alone.
     if held.taken_over:
         with connect() as connection, connection.begin():
@@ -76,7 +89,7 @@ def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
         messages.learn_templates(connection, rest.values())
     return Chunk(
         held,
-        worker.providers[held.channel],
+        provider,
         rest,
         events,
         {i: messages.shared_context(event) for i, event in events.items()},
@@ -144,10 +157,14 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
     def lease_lasts() -> bool:
         return time.monotonic() + deadline < chunk.until
 
-    def may_start() -> bool:
-        return not worker.stopping() and lease_lasts() and not _time_is_up(chunk, worker)
+    began = flushed = heard = time.monotonic()
+    silent = False
 
-    began = flushed = time.monotonic()
+    def may_start() -> bool:
+        if time.monotonic() - heard > deadline / 2:
+            worker.slowness.tell(chunk.channel, True)
+        return not worker.stopping() and lease_lasts() and not _turn_is_over(chunk, worker)
+
     sent = 0
     failpoints.reach("deliver.before_calls")
     waiting = {message.delivery_id: message for message in ready}
@@ -166,6 +183,8 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
         del waiting[message.delivery_id]
         settle(chunk, message, outcome, results, worker)
         now = time.monotonic()
+        silent = silent or now - heard > deadline / 2
+        heard = now
         if now - flushed > worker.settings.flush_seconds:
             if not record(chunk, results, worker):
                 return False
@@ -173,6 +192,7 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
     if sent:
         elapsed = max(time.monotonic() - began, 1e-4)
         worker.pace[chunk.provider.name] = sent / elapsed
+        worker.slowness.tell(chunk.channel, silent)
     for left in waiting:
         unstarted(chunk, left, results)
     if not record(chunk, results, worker):
@@ -244,9 +264,12 @@ def _announce(chunk: Chunk, ready: Sequence[Message], worker: Worker) -> bool:
     return True
 
 
-def _time_is_up(chunk: Chunk, worker: Worker) -> bool:
-    """Whether the dispatch had its time: its rest goes to the back of the queue."""
-    return time.monotonic() - chunk.started > worker.settings.chunk_seconds
+def _turn_is_over(chunk: Chunk, worker: Worker) -> bool:
+    """Whether the dispatch's rest goes to the back of its queue: it had its time, or its provider
+    hangs and every other process of this worker is held by such a one.
+    """
+    spent = time.monotonic() - chunk.started
+    return spent > worker.settings.chunk_seconds or worker.slowness.has_all_others(chunk.channel)
 
 
 def _hand_back(chunk: Chunk) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from notifier.channels.contract import Provider
 from notifier.errors import SettingError
 from notifier.settings import Settings
+from notifier.slowness import Slowness
 from notifier.status import Status
 from notifier.store.deliveries import Loaded, LoadedEvent
 from notifier.store.dispatches import Claim
@@ -23,6 +24,7 @@ class Worker:
     stopping: Callable[[], bool] = lambda: False
     pace: dict[str, float] = field(default_factory=dict)
     """Sends per second of each provider, as last seen; sets the size of a window."""
+    slowness: Slowness = field(default_factory=Slowness)
 
     def check(self) -> None:
         """Refuse to start where a send could outlive its lease."""

@@ -41,7 +41,7 @@ class Load:
         self.slowest = 0.0
         """Seconds of the longest emit, its commit included, that was not disturbed by Postgres."""
         self._stand = stand
-        self._seconds = seconds
+        self.seconds = seconds
         self._channels = list(channels)
         self._plans = self._plan(chance)
         self._thread = threading.Thread(target=self._emit_all, name="emitter", daemon=True)
@@ -76,7 +76,7 @@ class Load:
         began = time.monotonic()
         try:
             for place, (people, lane, key) in enumerate(self._plans):
-                wait = began + self._seconds * place / len(self._plans) - time.monotonic()
+                wait = began + self.seconds * place / len(self._plans) - time.monotonic()
                 if wait > 0:
                     time.sleep(wait)
                 self._emit(people, lane, key)

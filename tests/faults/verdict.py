@@ -128,7 +128,7 @@ def judge(
     ]
     check(not by_hand, f"{len(by_hand)} SMS repeated though nobody had said they never arrived")
     inbox = stand.one("SELECT count(*) FROM notifier.notifications")
-    wanted = sum(row.channel == Channel.INAPP for row in ours)
+    wanted = sum(row.channel == Channel.INAPP for row in known)
     check(inbox == wanted, f"{inbox} messages in inboxes for {wanted} deliveries")
 
     held: dict[str, list[tuple[float, float]]] = defaultdict(list)
