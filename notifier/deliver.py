@@ -22,7 +22,7 @@ from notifier.status import UNFINISHED, Actor, Status
 from notifier.store import deliveries, dispatches
 from notifier.store.deliveries import Loaded, Move
 from notifier.store.dispatches import Claim
-from notifier.store.engine import connect, statement
+from notifier.store.engine import UNAVAILABLE, connect, statement
 from notifier.words import TRAITS, Channel, DispatchKind, InDoubt
 from notifier.worker import Chunk, Worker
 
@@ -36,10 +36,35 @@ FIRST_WINDOW = 32
 
 
 def deliver(dispatch_id: uuid.UUID, worker: Worker) -> None:
-    """Send what the dispatch carries, or as much as the time budget and a stop allow."""
-    chunk = _claim(dispatch_id, worker)
-    if chunk is None:
-        return
+    """Send what the dispatch carries, or as much as the time budget and a stop allow.
+
+    Raises what the database raised where it can not go on, with the claim let go.
+    """
+    token, until = uuid.uuid4(), time.monotonic() + worker.settings.lease_seconds
+    try:
+        chunk = _claim(dispatch_id, token, worker)
+        if chunk is not None:
+            _send(chunk, worker)
+    except UNAVAILABLE:
+        # A claim that is left to its lease counts as a death, and some deaths make a poison of
+        # what the worker had in hand.
+        _let_go(dispatch_id, token, until, worker)
+        raise
+
+
+def _let_go(dispatch_id: uuid.UUID, token: uuid.UUID, until: float, worker: Worker) -> None:
+    """Try to end the claim; only its lease can where the database stays away for as long."""
+    while time.monotonic() < until and not worker.stopping():
+        try:
+            with statement() as connection:
+                dispatches.let_go(connection, dispatch_id, token)
+            return
+        except UNAVAILABLE:
+            time.sleep(0.2)
+
+
+def _send(chunk: Chunk, worker: Worker) -> None:
+    """Window by window."""
     while chunk.rest:
         if worker.stopping() or time.monotonic() - chunk.started > worker.settings.chunk_seconds:
             _hand_back(chunk)
@@ -48,11 +73,11 @@ def deliver(dispatch_id: uuid.UUID, worker: Worker) -> None:
             return
 
 
-def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
+def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> Chunk | None:
     """Claim, load and take over; None where there is nothing (more) for this worker to do."""
     started = time.monotonic()
     with statement() as connection:
-        held = dispatches.claim(connection, dispatch_id, worker.settings.lease)
+        held = dispatches.claim(connection, dispatch_id, worker.settings.lease, token)
     if held is None:
         return None
     assert held.channel is not None

@@ -83,6 +83,10 @@ class Trial:
             self.note(f"scaled: {what} for {seconds:g} s instead of {full:g} s")
         return seconds
 
+    def some(self, most: int) -> int:
+        """A number of passes, of `most` that a full load surely makes in one process."""
+        return self.chance.randint(1, max(1, most * self.load.size // 2000))
+
     def check(self, holds: object, words: str) -> None:
         if not holds:
             self.verdict.broken.append(words)
@@ -156,6 +160,7 @@ def run(chosen: Case, stand: Stand, seed: int, *, size: int, short: bool) -> Ver
     """One case with one seed on a stand that is cleared first; never raises for what it finds."""
     verdict = Verdict(chosen.name, seed, bound=chosen.within)
     chance = random.Random(f"{chosen.name} {seed}")
+    began = time.monotonic()
     try:
         stand.clear()
         seconds = min(chosen.seconds, SHORT_LOAD) if short else chosen.seconds
@@ -179,6 +184,7 @@ def run(chosen: Case, stand: Stand, seed: int, *, size: int, short: bool) -> Ver
         )
     except Exception as error:
         verdict.broken.append(f"{type(error).__name__}: {error}")
+    verdict.took = round(time.monotonic() - began, 1)
     return verdict
 
 

@@ -15,7 +15,7 @@ from tests.faults.stand import Stand, times
 # Outcomes that anybody else than the first claimant wrote, or that nobody could know: what a
 # repeat must be among.
 _DELIVERIES = """
-SELECT d.id::text, d.channel, d.status, d.event_id,
+SELECT d.id::text, d.channel, d.status, d.code, d.event_id,
        coalesce(bool_or(j.claim > 1 OR j.code IN ('in_doubt', 'not_found')), false) AS in_doubt,
        count(*) FILTER (WHERE j.code = 'not_found') AS not_found,
        extract(epoch FROM max(j.at))::float8 AS last
@@ -51,6 +51,8 @@ class Verdict:
     recovery: float | None = None
     """Seconds from the end of the fault to the last outcome; None where it was not measured."""
     bound: float = 0.0
+    took: float = 0.0
+    """Seconds of the whole run."""
     emits_repeated: int = 0
     slowest_emit: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -65,7 +67,7 @@ class Verdict:
         facts = (
             f"{'ok  ' if not self.broken else 'FAIL'} {self.case:34} seed {self.seed:<6} "
             f"{self.deliveries:5} deliveries  in doubt {self.in_doubt:4}  "
-            f"repeated {self.repeated:4}  recovery {measured}  at {self.point or '-'}"
+            f"repeated {self.repeated:4}  recovery {measured}  run {self.took:5.1f} s  at {self.point or '-'}"
         )
         return "\n".join([facts, *(f"     {word}" for word in (*self.notes, *self.broken))])
 
@@ -111,7 +113,7 @@ def judge(
     ]
     verdict.lost = expected - len(ours) + len(unsent) - verdict.stuck + len(unreceived)
     check(not verdict.stuck, f"{verdict.stuck} stuck")
-    statuses = sorted({row.status for row in unsent})
+    statuses = sorted({f"{row.channel} {row.status} {row.code or ''}".strip() for row in unsent})
     check(not unsent, f"{len(unsent)} not sent: {', '.join(statuses)}")
     check(not unreceived, f"{len(unreceived)} recorded as sent that no receiver ever saw")
     known = {row.id for row in rows}
