@@ -22,9 +22,9 @@ from notifier.status import UNFINISHED, Actor, Status
 from notifier.store import deliveries, dispatches
 from notifier.store.deliveries import Loaded, Move
 from notifier.store.dispatches import Claim
-from notifier.store.engine import UNAVAILABLE, connect, statement
+from notifier.store.engine import connect, statement
 from notifier.words import TRAITS, Channel, DispatchKind, InDoubt
-from notifier.worker import Chunk, Worker
+from notifier.worker import Chunk, Worker, claiming
 
 log = logger("deliver")
 
@@ -40,27 +40,10 @@ def deliver(dispatch_id: uuid.UUID, worker: Worker) -> None:
 
     Raises what the database raised where it can not go on, with the claim let go.
     """
-    token, until = uuid.uuid4(), time.monotonic() + worker.settings.lease_seconds
-    try:
+    with claiming(dispatch_id, worker) as token:
         chunk = _claim(dispatch_id, token, worker)
         if chunk is not None:
             _send(chunk, worker)
-    except UNAVAILABLE:
-        # A claim that is left to its lease counts as a death, and some deaths make a poison of
-        # what the worker had in hand.
-        _let_go(dispatch_id, token, until, worker)
-        raise
-
-
-def _let_go(dispatch_id: uuid.UUID, token: uuid.UUID, until: float, worker: Worker) -> None:
-    """Try to end the claim; only its lease can where the database stays away for as long."""
-    while time.monotonic() < until and not worker.stopping():
-        try:
-            with statement() as connection:
-                dispatches.let_go(connection, dispatch_id, token)
-            return
-        except UNAVAILABLE:
-            time.sleep(0.2)
 
 
 def _send(chunk: Chunk, worker: Worker) -> None:

@@ -49,10 +49,13 @@ class Verdict:
     lost: int = 0
     stuck: int = 0
     recovery: float | None = None
-    """Seconds from the end of the fault to the last outcome; None where it was not measured."""
+    """Seconds from the end of the fault, or from the last emit where that came later, to the last
+    outcome; None where it was not measured."""
     bound: float = 0.0
     took: float = 0.0
     """Seconds of the whole run."""
+    contention: float | None = None
+    """The part of them in which some process of the machine waited for a processor."""
     emits_repeated: int = 0
     slowest_emit: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -64,10 +67,11 @@ class Verdict:
     def line(self) -> str:
         """For a person."""
         measured = "not measured" if self.recovery is None else f"{self.recovery:5.2f} s"
+        contended = "" if self.contention is None else f" ({self.contention:.0%} contended)"
         facts = (
             f"{'ok  ' if not self.broken else 'FAIL'} {self.case:34} seed {self.seed:<6} "
             f"{self.deliveries:5} deliveries  in doubt {self.in_doubt:4}  "
-            f"repeated {self.repeated:4}  recovery {measured}  run {self.took:5.1f} s  at {self.point or '-'}"
+            f"repeated {self.repeated:4}  recovery {measured}  run {self.took:5.1f} s{contended}  at {self.point or '-'}"
         )
         return "\n".join([facts, *(f"     {word}" for word in (*self.notes, *self.broken))])
 
@@ -151,7 +155,8 @@ def judge(
     for name, count in stand.ask(violations).items():
         broken.append(f"not so, {count} times: {name}")
     if over is not None and ours and not verdict.stuck:
-        verdict.recovery = round(max(0.0, max(row.last or 0.0 for row in ours) - over), 2)
+        since = max(over, load.last_emit)
+        verdict.recovery = round(max(0.0, max(row.last or 0.0 for row in ours) - since), 2)
         check(
             verdict.recovery <= verdict.bound,
             f"recovery took {verdict.recovery} s, more than {verdict.bound:g} s",

@@ -1,4 +1,4 @@
-"""Workers killed before, during and after the provider's call; whole; frozen past their lease."""
+"""Nothing killed, for comparison; workers killed before, during and after the provider's call; whole; frozen past their lease."""
 
 import os
 import signal
@@ -9,6 +9,13 @@ from tests.faults.stand import LEASE, await_
 
 DURING = ("smtp.left", "http.left", "sandbox.called")
 """The request has left whole, and the answer was not read."""
+
+
+@case("undisturbed", "no fault: what the load itself takes from such a moment on", may_repeat=False)
+def undisturbed(trial: Trial) -> None:
+    trial.nothing_falls()
+    trial.begin()
+    trial.struck("nothing")
 
 
 @case("worker-child-before-call", "a child killed right before it would call the provider")
