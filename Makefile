@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint bench lock clean
+.PHONY: help install run demo test faults soak lint bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,12 @@ demo: $(STAMP) ## Show the product at work
 
 test: $(STAMP) ## Run the tests, on a real Postgres and Valkey
 	@$(BIN)/python -m pytest $(ARGS)
+
+faults: $(STAMP) ## Break everything, case by case, over 20 seeds (ARGS="redis --seeds 3")
+	@exec $(BIN)/python -m tests.faults $(ARGS)
+
+soak: $(STAMP) ## Kill something every 30 to 90 s under load (MINUTES=10)
+	@exec $(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(ARGS)
 
 lint: $(STAMP) ## Check format, style, types and the floors
 	@$(BIN)/ruff format --check .

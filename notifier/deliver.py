@@ -24,7 +24,7 @@ from notifier.store.deliveries import Loaded, Move
 from notifier.store.dispatches import Claim
 from notifier.store.engine import connect, statement
 from notifier.words import TRAITS, Channel, DispatchKind, InDoubt
-from notifier.worker import Chunk, Worker
+from notifier.worker import Chunk, Worker, claiming
 
 log = logger("deliver")
 
@@ -36,28 +36,38 @@ FIRST_WINDOW = 32
 
 
 def deliver(dispatch_id: uuid.UUID, worker: Worker) -> None:
-    """Send what the dispatch carries, or as much as the time budget and a stop allow."""
-    try:
-        chunk = _claim(dispatch_id, worker)
-        while chunk is not None and chunk.rest:
-            if worker.stopping() or _turn_is_over(chunk, worker):
-                _hand_back(chunk)
-                return
-            if not _send_window(chunk, worker):
-                return
-            if chunk.rest and worker.slowness.is_slow(chunk.channel):
-                # Its turn is one window: others wait behind it.
-                _hand_back(chunk)
-                return
-    finally:
-        worker.slowness.leave()
+    """Send what the dispatch carries, or as much as the time budget and a stop allow.
+
+    Raises what the database raised where it can not go on, with the claim let go.
+    """
+    with claiming(dispatch_id, worker) as token:
+        try:
+            chunk = _claim(dispatch_id, token, worker)
+            if chunk is not None:
+                _send(chunk, worker)
+        finally:
+            worker.slowness.leave()
 
 
-def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
+def _send(chunk: Chunk, worker: Worker) -> None:
+    """Window by window."""
+    while chunk.rest:
+        if worker.stopping() or _turn_is_over(chunk, worker):
+            _hand_back(chunk)
+            return
+        if not _send_window(chunk, worker):
+            return
+        if chunk.rest and worker.slowness.is_slow(chunk.channel):
+            # Its turn is one window: others wait behind it.
+            _hand_back(chunk)
+            return
+
+
+def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> Chunk | None:
     """Claim, load and take over; None where there is nothing (more) for this worker to do."""
     started = time.monotonic()
     with statement() as connection:
-        held = dispatches.claim(connection, dispatch_id, worker.settings.lease)
+        held = dispatches.claim(connection, dispatch_id, worker.settings.lease, token)
     if held is None:
         return None
     assert held.channel is not None

@@ -14,7 +14,7 @@ from notifier.store import deliveries, dispatches
 from notifier.store.deliveries import Move
 from notifier.store.engine import connect
 from notifier.words import DispatchKind
-from notifier.worker import Worker
+from notifier.worker import Worker, claiming
 
 log = logger("reconcile")
 
@@ -44,8 +44,13 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
     once and then like any failed attempt. No answer: asked again, and after `doubt_seconds` it
     becomes `unknown`, or is repeated where its tenant chose so.
     """
+    with claiming(dispatch_id, worker) as token:
+        _reconcile(dispatch_id, token, worker)
+
+
+def _reconcile(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> None:
     with connect() as connection, connection.begin():
-        held = dispatches.claim(connection, dispatch_id, worker.settings.lease)
+        held = dispatches.claim(connection, dispatch_id, worker.settings.lease, token)
         if held is None:
             return
         assert held.channel is not None

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from redis.client import PubSub
-from redis.exceptions import RedisError
 
 from notifier import failpoints, queue
 from notifier.log import logger
@@ -58,7 +57,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
                 pause = POLL
             else:
                 pause = SOON if ear.wait(pause) else min(pause * 2, POLL)
-        except (*UNAVAILABLE, RedisError, OSError) as error:
+        except (*UNAVAILABLE, *queue.UNREACHABLE) as error:
             log.warning("relay_waits", error=type(error).__name__, why=str(error).split("\n")[0])
             ear.close()
             time.sleep(PAUSE_AFTER_FAILURE)

@@ -1,7 +1,9 @@
 """What a worker process holds: its providers and settings, and the dispatch it has in hand."""
 
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +12,10 @@ from notifier.errors import SettingError
 from notifier.settings import Settings
 from notifier.slowness import Slowness
 from notifier.status import Status
+from notifier.store import dispatches
 from notifier.store.deliveries import Loaded, LoadedEvent
 from notifier.store.dispatches import Claim
+from notifier.store.engine import UNAVAILABLE, statement
 from notifier.words import TRAITS, Channel, InDoubt
 
 
@@ -35,6 +39,29 @@ class Worker:
                     "NOTIFIER_LEASE_SECONDS",
                     f"more than {need:g}: the deadline of {provider.name} and the flush interval",
                 )
+
+
+@contextmanager
+def claiming(dispatch_id: uuid.UUID, worker: Worker) -> Iterator[uuid.UUID]:
+    """The token for one claim of the dispatch, and what is done under that claim.
+
+    Where that fails for the database's sake, the claim is let go and the fault raised: a claim
+    that is left to its lease counts as the death of its worker, and a few deaths make a poison of
+    what it had in hand.
+    """
+    token, until = uuid.uuid4(), time.monotonic() + worker.settings.lease_seconds
+    try:
+        yield token
+    except UNAVAILABLE:
+        # Where the database stays away for as long as the lease, that ends it.
+        while time.monotonic() < until and not worker.stopping():
+            try:
+                with statement() as connection:
+                    dispatches.let_go(connection, dispatch_id, token)
+                break
+            except UNAVAILABLE:
+                time.sleep(0.2)
+        raise
 
 
 @dataclass(slots=True)

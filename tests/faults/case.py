@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.faults.load import CHANNELS, Load
 from tests.faults.stand import LEASE, Stand, await_
@@ -26,6 +27,7 @@ class Trial:
     """One run of a case, as the function that breaks things sees it.
 
     short: the form for `make test`: outages last seconds instead of minutes.
+    patience: multiplies whatever must be quick.
     """
 
     stand: Stand
@@ -33,6 +35,7 @@ class Trial:
     load: Load
     short: bool
     verdict: Verdict
+    patience: float
     over_at: float | None = None
     last_words: list[Callable[[], None]] = field(default_factory=list)
 
@@ -83,6 +86,10 @@ class Trial:
             self.note(f"scaled: {what} for {seconds:g} s instead of {full:g} s")
         return seconds
 
+    def some(self, most: int) -> int:
+        """A number of passes, of `most` that a full load surely makes in one process."""
+        return self.chance.randint(1, max(1, most * self.load.size // 2000))
+
     def check(self, holds: object, words: str) -> None:
         if not holds:
             self.verdict.broken.append(words)
@@ -113,7 +120,7 @@ class Case:
     may_repeat: whether what was in doubt may reach a receiver twice.
     may_outlive_claim: whether a send may finish after its claim (a frozen process).
     seconds: over which the load is emitted.
-    alone: minutes long, or so heavy that others would suffer; runs are still judged alike.
+    waits: most of it is waiting, so that it runs beside the others.
     """
 
     name: str
@@ -124,6 +131,7 @@ class Case:
     may_outlive_claim: bool = False
     seconds: float = 1.0
     channels: tuple[str, ...] = CHANNELS
+    waits: bool = False
 
 
 CASES: dict[str, Case] = {}
@@ -139,32 +147,40 @@ def case(
     may_outlive_claim: bool = False,
     seconds: float = 1.0,
     channels: tuple[str, ...] = CHANNELS,
+    waits: bool = False,
 ) -> Callable[[Act], Act]:
     """Enter a function that breaks things as a case; see `Case`."""
 
     def enter(act: Act) -> Act:
         assert name not in CASES, name
         CASES[name] = Case(
-            name, holds, act, within, may_repeat, may_outlive_claim, seconds, channels
+            name, holds, act, within, may_repeat, may_outlive_claim, seconds, channels, waits
         )
         return act
 
     return enter
 
 
-def run(chosen: Case, stand: Stand, seed: int, *, size: int, short: bool) -> Verdict:
-    """One case with one seed on a stand that is cleared first; never raises for what it finds."""
-    verdict = Verdict(chosen.name, seed, bound=chosen.within)
+def run(
+    chosen: Case, stand: Stand, seed: int, *, size: int, short: bool, patience: float = 1.0
+) -> Verdict:
+    """One case with one seed on a stand that is cleared first; never raises for what it finds.
+
+    patience: multiplies the time that recovery may take.
+    """
+    verdict = Verdict(chosen.name, seed, bound=chosen.within * patience)
+    waited = _waited()
     chance = random.Random(f"{chosen.name} {seed}")
+    began = time.monotonic()
     try:
         stand.clear()
         seconds = min(chosen.seconds, SHORT_LOAD) if short else chosen.seconds
         load = Load(stand, chance, size, seconds, chosen.channels)
-        trial = Trial(stand, chance, load, short, verdict)
+        trial = Trial(stand, chance, load, short, verdict, patience)
         try:
             chosen.act(trial)
             load.join()
-            await_(trial.idle, chosen.within + PATIENCE, lambda: _left(stand), every=0.05)
+            await_(trial.idle, verdict.bound + PATIENCE, lambda: _left(stand), every=0.05)
         except TimeoutError as error:
             verdict.broken.append(str(error))
         for look in trial.last_words:
@@ -179,7 +195,20 @@ def run(chosen: Case, stand: Stand, seed: int, *, size: int, short: bool) -> Ver
         )
     except Exception as error:
         verdict.broken.append(f"{type(error).__name__}: {error}")
+    took = time.monotonic() - began
+    verdict.took = round(took, 1)
+    if waited is not None and (since := _waited()) is not None:
+        verdict.contention = round(min(1.0, (since - waited) / took), 2)
     return verdict
+
+
+def _waited() -> float | None:
+    """Seconds since boot in which something waited for a processor; None where nothing tells."""
+    try:
+        some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
+        return int(some.rpartition("=")[2]) / 1e6
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _left(stand: Stand) -> str:

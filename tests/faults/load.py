@@ -40,6 +40,8 @@ class Load:
         self.repeats = 0
         self.slowest = 0.0
         """Seconds of the longest emit, its commit included, that was not disturbed by Postgres."""
+        self.last_emit = 0.0
+        """When the last of them was committed, by `time.time`."""
         self._stand = stand
         self.seconds = seconds
         self._channels = list(channels)
@@ -103,6 +105,7 @@ class Load:
                 self.repeats += 1
                 time.sleep(0.1)
                 continue
+            self.last_emit = time.time()
             self.slowest = max(self.slowest, time.monotonic() - started)
             self.events[event.id] = event.created or len(people) * len(self._channels)
             return

@@ -12,18 +12,29 @@ from tests.faults.cases import CASES
 from tests.faults.stand import Stand
 from tests.faults.verdict import Verdict
 
+Task = tuple[str, int]
 
-def run_all(tasks: list[tuple[str, int]], *, jobs: int, size: int, short: bool) -> list[Verdict]:
-    """Every (case, seed), `jobs` stands at once; prints each verdict as it comes."""
+
+def run_all(
+    tasks: list[Task], *, jobs: int, size: int, short: bool, patience: float = 1.0
+) -> list[Verdict]:
+    """Every (case, seed) on `jobs` stands at once; prints each verdict as it comes.
+
+    In the full form as many stands again take the cases that do little but wait.
+    """
     context = multiprocessing.get_context("spawn")
-    todo: Any = context.Queue()
+    busy: Any = context.Queue()
+    waiting: Any = context.Queue() if not short else busy
     done: Any = context.Queue()
     for task in tasks:
-        todo.put(task)
-    jobs = min(jobs, len(tasks))
-    for _ in range(jobs):
-        todo.put(None)
-    hands = [context.Process(target=_work, args=(todo, done, size, short)) for _ in range(jobs)]
+        (waiting if CASES[task[0]].waits else busy).put(task)
+    arrangements = [(busy, waiting)] * jobs
+    if not short and any(CASES[name].waits for name, _ in tasks):
+        arrangements += [(waiting, busy)] * jobs
+    hands = [
+        context.Process(target=_work, args=(order, done, size, short, patience))
+        for order in arrangements[: len(tasks)]
+    ]
     for hand in hands:
         hand.start()
     verdicts: list[Verdict] = []
@@ -55,15 +66,28 @@ def quiet() -> None:
     settings.cache_clear()
 
 
-def _work(todo: Any, done: Any, size: int, short: bool) -> None:
+def _work(order: tuple[Any, Any], done: Any, size: int, short: bool, patience: float) -> None:
     """One stand for many cases; a new one after a case that failed, which may have hurt it."""
     quiet()
-    task = todo.get()
+    task = _next(order)
     while task is not None:
         with Stand() as stand:
             while task is not None:
-                verdict = run(CASES[task[0]], stand, task[1], size=size, short=short)
+                verdict = run(
+                    CASES[task[0]], stand, task[1], size=size, short=short, patience=patience
+                )
                 done.put(verdict)
-                task = todo.get()
+                task = _next(order)
                 if verdict.broken:
                     break
+
+
+def _next(order: tuple[Any, Any]) -> Task | None:
+    """The next task of the first queue that has one; all were put there before we began."""
+    for tasks in order:
+        try:
+            task: Task = tasks.get(timeout=0.2)
+            return task
+        except queue.Empty:
+            continue
+    return None

@@ -15,7 +15,7 @@ from tests.faults.stand import Stand, times
 # Outcomes that anybody else than the first claimant wrote, or that nobody could know: what a
 # repeat must be among.
 _DELIVERIES = """
-SELECT d.id::text, d.channel, d.status, d.event_id,
+SELECT d.id::text, d.channel, d.status, d.code, d.event_id,
        coalesce(bool_or(j.claim > 1 OR j.code IN ('in_doubt', 'not_found')), false) AS in_doubt,
        count(*) FILTER (WHERE j.code = 'not_found') AS not_found,
        extract(epoch FROM max(j.at))::float8 AS last
@@ -49,8 +49,13 @@ class Verdict:
     lost: int = 0
     stuck: int = 0
     recovery: float | None = None
-    """Seconds from the end of the fault to the last outcome; None where it was not measured."""
+    """Seconds from the end of the fault, or from the last emit where that came later, to the last
+    outcome; None where it was not measured."""
     bound: float = 0.0
+    took: float = 0.0
+    """Seconds of the whole run."""
+    contention: float | None = None
+    """The part of them in which some process of the machine waited for a processor."""
     emits_repeated: int = 0
     slowest_emit: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -62,10 +67,11 @@ class Verdict:
     def line(self) -> str:
         """For a person."""
         measured = "not measured" if self.recovery is None else f"{self.recovery:5.2f} s"
+        contended = "" if self.contention is None else f" ({self.contention:.0%} contended)"
         facts = (
             f"{'ok  ' if not self.broken else 'FAIL'} {self.case:34} seed {self.seed:<6} "
             f"{self.deliveries:5} deliveries  in doubt {self.in_doubt:4}  "
-            f"repeated {self.repeated:4}  recovery {measured}  at {self.point or '-'}"
+            f"repeated {self.repeated:4}  recovery {measured}  run {self.took:5.1f} s{contended}  at {self.point or '-'}"
         )
         return "\n".join([facts, *(f"     {word}" for word in (*self.notes, *self.broken))])
 
@@ -112,7 +118,7 @@ def judge(
     ]
     verdict.lost = expected - len(ours) + len(unsent) - verdict.stuck + len(unreceived)
     check(not verdict.stuck, f"{verdict.stuck} stuck")
-    statuses = sorted({row.status for row in unsent})
+    statuses = sorted({f"{row.channel} {row.status} {row.code or ''}".strip() for row in unsent})
     check(not unsent, f"{len(unsent)} not sent: {', '.join(statuses)}")
     check(not unreceived, f"{len(unreceived)} recorded as sent that no receiver ever saw")
     strange = seen.keys() - {row.id for row in known}
@@ -149,7 +155,8 @@ def judge(
     for name, count in stand.ask(violations).items():
         broken.append(f"not so, {count} times: {name}")
     if over is not None and ours and not verdict.stuck:
-        verdict.recovery = round(max(0.0, max(row.last or 0.0 for row in ours) - over), 2)
+        since = max(over, load.last_emit)
+        verdict.recovery = round(max(0.0, max(row.last or 0.0 for row in ours) - since), 2)
         check(
             verdict.recovery <= verdict.bound,
             f"recovery took {verdict.recovery} s, more than {verdict.bound:g} s",

@@ -16,7 +16,7 @@ from workers.timetable import TIMETABLE
     may_repeat=False,
 )
 def marked(trial: Trial) -> None:
-    trial.reach("relay.marked", trial.chance.randint(1, 6))
+    trial.reach("relay.marked", trial.some(6))
 
 
 @case(
@@ -25,7 +25,7 @@ def marked(trial: Trial) -> None:
     may_repeat=False,
 )
 def between(trial: Trial) -> None:
-    trial.reach("relay.between_rings", trial.chance.randint(1, 6))
+    trial.reach("relay.between_rings", trial.some(6))
 
 
 @case(
@@ -34,7 +34,7 @@ def between(trial: Trial) -> None:
     may_repeat=False,
 )
 def frozen(trial: Trial) -> None:
-    trial.reach("relay.marked", trial.chance.randint(1, 6), action="stop")
+    trial.reach("relay.marked", trial.some(6), action="stop")
     time.sleep(trial.chance.uniform(0.5, LEASE))
     for name in ("relay-1", "relay-2"):
         trial.stand.stack.carry_on(name)

@@ -1,4 +1,4 @@
-"""Workers killed before, during and after the provider's call; whole; frozen past their lease."""
+"""Nothing killed, for comparison; workers killed before, during and after the provider's call; whole; frozen past their lease."""
 
 import os
 import signal
@@ -11,29 +11,36 @@ DURING = ("smtp.left", "http.left", "sandbox.called")
 """The request has left whole, and the answer was not read."""
 
 
+@case("undisturbed", "no fault: what the load itself takes from such a moment on", may_repeat=False)
+def undisturbed(trial: Trial) -> None:
+    trial.nothing_falls()
+    trial.begin()
+    trial.struck("nothing")
+
+
 @case("worker-child-before-call", "a child killed right before it would call the provider")
 def before_call(trial: Trial) -> None:
-    trial.reach("deliver.before_calls", trial.chance.randint(1, 4))
+    trial.reach("deliver.before_calls", trial.some(4))
 
 
 @case("worker-child-claimed", "a child killed between its claim and anything else")
 def claimed(trial: Trial) -> None:
-    trial.reach("deliver.claimed", trial.chance.randint(1, 4))
+    trial.reach("deliver.claimed", trial.some(4))
 
 
 @case("worker-child-during-call", "a child killed while the provider has the request")
 def during_call(trial: Trial) -> None:
-    trial.reach(trial.chance.choice(DURING), trial.chance.randint(1, 60))
+    trial.reach(trial.chance.choice(DURING), trial.some(60))
 
 
 @case("worker-child-after-call", "a child killed between the provider's answer and its record")
 def after_call(trial: Trial) -> None:
-    trial.reach("deliver.after_call", trial.chance.randint(1, 200))
+    trial.reach("deliver.after_call", trial.some(200))
 
 
 @case("worker-child-before-commit", "a child killed with its outcomes written and not committed")
 def before_commit(trial: Trial) -> None:
-    trial.reach("record.before_commit", trial.chance.randint(1, 10))
+    trial.reach("record.before_commit", trial.some(10))
 
 
 @case(
@@ -41,7 +48,7 @@ def before_commit(trial: Trial) -> None:
     "a child killed right after it committed: what it committed is not done again",
 )
 def after_commit(trial: Trial) -> None:
-    trial.reach("record.after_commit", trial.chance.randint(1, 10))
+    trial.reach("record.after_commit", trial.some(10))
 
 
 @case("worker-child-random", "SIGKILL for a child at any moment")
