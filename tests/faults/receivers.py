@@ -111,6 +111,8 @@ class Endpoint:
     """Takes webhooks on a free port; `fault` makes it misbehave."""
 
     fault: WebFault | None = None
+    before: Callable[[str, str, int], None] | None = None
+    """Called with the delivery, the path and the sender's port before anything is answered."""
 
     def __init__(self, loop: Loop, log: Log) -> None:
         self.latency = 0.0
@@ -129,6 +131,9 @@ class Endpoint:
 
     async def _take(self, head: bytes, writer: asyncio.StreamWriter) -> None:
         delivery = _header(head, b"webhook-id")
+        if self.before is not None:
+            path = head.split(b" ", 2)[1].decode()
+            self.before(delivery, path, writer.get_extra_info("peername")[1])
         answer = self.fault and self.fault(delivery)
         if answer is None:
             self._log.note(delivery, Channel.WEBHOOK)

@@ -203,7 +203,7 @@ class Stand:
         self.calls.touch()
         os.truncate(self.calls, 0)
         self.mail.latency = self.endpoint.latency = 0.0
-        self.mail.fault = self.endpoint.fault = None
+        self.mail.fault = self.endpoint.fault = self.endpoint.before = None
         poke._off_until = 0.0
 
     def await_ready(self, names: Sequence[str] | dict[str, Any], seconds: float = 60) -> None:
