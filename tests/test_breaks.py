@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ from notifier.channels import registry
 from notifier.channels.contract import MayStart, Message
 from notifier.errors import InvalidPayload, InvalidValue
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
+from notifier.retry import STEPS
 from notifier.settings import Settings
 from notifier.store import audience, deliveries
 from notifier.worker import Worker
@@ -541,3 +543,29 @@ def test_a_dispatch_has_its_time_and_no_more_within_a_window_too(
     assert (attempts, lease, left) == (0, None, 20 - database.statuses()["sent"])
     run_due(database, worker(configured))
     assert database.statuses() == {"sent": 20}
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [(-5.0, 12, 15), (0.0, 12, 15), (60.0, 60, 66), (1e9, 3600, 3960)],
+)
+def test_what_a_provider_asks_for_is_waited_for_within_reason(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    asked: float,
+    least: float,
+    most: float,
+) -> None:
+    twenty(connection, tenant)
+    wait = timedelta(seconds=asked)
+    run_due(database, worker(configured, lambda _: RetryLater("429", "slow down", wait)))
+    waits = [
+        float(row[0])
+        for row in database.query(
+            "SELECT extract(epoch FROM due_at - created_at) FROM notifier.dispatches"
+        )
+    ]
+    assert 1 < len(waits) <= STEPS, "spread, and in few dispatches"
+    assert all(least - 0.1 <= each <= most + 0.1 for each in waits), waits

@@ -84,7 +84,7 @@ def webhook_misbehaves(trial: Trial) -> None:
     ]
     once = Once(trial, 0.2)
     _strike(trial, web=lambda d: once.choice(answers) if once.strikes(d) else None)
-    trial.struck(f"{len(once.struck)} of {len(once.struck | once.spared)} first requests")
+    trial.last_words.append(lambda: trial.note(f"{len(once.struck)} first requests were hit"))
 
 
 @case(
@@ -106,7 +106,11 @@ def mail_misbehaves(trial: Trial) -> None:
         return chance.choice(answers)
 
     _strike(trial, mail=fault)
-    trial.struck(f"{len(seen)} answers at {', '.join(sorted(set(seen)))}")
+    trial.last_words.append(
+        lambda: trial.note(
+            f"hit at: {', '.join(f'{w} {seen.count(w)}' for w in sorted(set(seen)))}"
+        )
+    )
 
 
 @case(
@@ -121,7 +125,9 @@ def answer_lost(trial: Trial) -> None:
         return f"250 taken {LOST}" if stage == "DOT" and mail.strikes(delivery) else None
 
     _strike(trial, mail=lose, web=lambda d: TAKEN if web.strikes(d) else None)
-    trial.struck(f"{len(mail.struck)} mails and {len(web.struck)} webhooks")
+    trial.last_words.append(
+        lambda: trial.note(f"lost: of {len(mail.struck)} mails and {len(web.struck)} webhooks")
+    )
 
 
 @case(
@@ -176,7 +182,6 @@ def asks_to_wait(trial: Trial) -> None:
         return told(429, f"Retry-After: {word}\r\n")
 
     _strike(trial, web=fault)
-    trial.struck(f"{len(asked)} answers of 429")
 
     def nobody_was_early() -> None:
         again = {r.delivery: r.at for r in trial.stand.log.receipts if r.accepted}
@@ -193,6 +198,7 @@ def _strike(trial: Trial, mail: MailFault | None = None, web: WebFault | None = 
     trial.stand.mail.fault, trial.stand.endpoint.fault = mail, web
     trial.load.start()
     trial.load.join()
+    trial.struck("the load's first attempts")
     trial.last_words.append(memory.is_bounded)
 
 
