@@ -48,6 +48,10 @@ def run_all(
                 continue
             verdicts.append(verdict)
             print(verdict.line(), flush=True)
+    except KeyboardInterrupt:
+        # The cases under way are finished, each with its own clearing up; the rest is left out.
+        while _next((busy, waiting)) is not None:
+            pass
     finally:
         for hand in hands:
             hand.join()

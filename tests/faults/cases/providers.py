@@ -225,7 +225,7 @@ def _away(
         others = max(seconds for name, seconds in took.items() if name != channel)
         words = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in sorted(took.items()))
         trial.note(f"first emit to last outcome: {words}; without the fault {clean:.1f} s")
-        bound = SHARE * clean + 2 * DEADLINE
+        bound = (SHARE * clean + 2 * DEADLINE) * trial.patience
         trial.check(others <= bound, f"the others were held up for more than {bound:.1f} s")
 
     trial.last_words.append(others_went_on)
