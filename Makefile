@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test mutations lint bench lock clean
+.PHONY: help install run demo test faults soak mutations lint bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +36,11 @@ demo: $(STAMP) ## Show the product at work
 test: $(STAMP) ## Run the tests, on a real Postgres and Valkey
 	@$(BIN)/python -m pytest $(ARGS)
 
+faults: $(STAMP) ## Break everything, case by case, over 20 seeds (ARGS="redis --seeds 3")
+	@exec $(BIN)/python -m tests.faults $(ARGS)
+
+soak: $(STAMP) ## Kill something every 30 to 90 s under load (MINUTES=10)
+	@exec $(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(ARGS)
 mutations: $(STAMP) ## Break the engine on purpose; a named test must notice (ARGS="--jobs 2")
 	@exec $(BIN)/python -m tests.mutations $(ARGS)
 

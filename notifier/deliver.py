@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from notifier import messages
+from notifier import failpoints, messages
 from notifier.channels.contract import Message
 from notifier.errors import NotifierError
 from notifier.log import logger
@@ -24,7 +24,7 @@ from notifier.store.deliveries import Loaded, Move
 from notifier.store.dispatches import Claim
 from notifier.store.engine import connect, statement
 from notifier.words import TRAITS, Channel, DispatchKind, InDoubt
-from notifier.worker import Chunk, Worker
+from notifier.worker import Chunk, Worker, claiming
 
 log = logger("deliver")
 
@@ -36,26 +36,50 @@ FIRST_WINDOW = 32
 
 
 def deliver(dispatch_id: uuid.UUID, worker: Worker) -> None:
-    """Send what the dispatch carries, or as much as the time budget and a stop allow."""
-    chunk = _claim(dispatch_id, worker)
-    if chunk is None:
-        return
+    """Send what the dispatch carries, or as much as the time budget and a stop allow.
+
+    Raises what the database raised where it can not go on, with the claim let go.
+    """
+    with claiming(dispatch_id, worker) as token:
+        try:
+            chunk = _claim(dispatch_id, token, worker)
+            if chunk is not None:
+                _send(chunk, worker)
+        finally:
+            worker.slowness.leave()
+
+
+def _send(chunk: Chunk, worker: Worker) -> None:
+    """Window by window."""
     while chunk.rest:
-        if worker.stopping() or time.monotonic() - chunk.started > worker.settings.chunk_seconds:
+        if worker.stopping() or _turn_is_over(chunk, worker):
             _hand_back(chunk, worker)
             return
         if not _send_window(chunk, worker):
             return
+        if chunk.rest and worker.slowness.is_slow(chunk.channel):
+            # Its turn is one window: others wait behind it.
+            _hand_back(chunk, worker)
+            return
 
 
-def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
+def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> Chunk | None:
     """Claim, load and take over; None where there is nothing (more) for this worker to do."""
     started = time.monotonic()
     with statement() as connection:
-        held = dispatches.claim(connection, dispatch_id, worker.settings.lease)
+        held = dispatches.claim(connection, dispatch_id, worker.settings.lease, token)
     if held is None:
         return None
     assert held.channel is not None
+    failpoints.reach("deliver.claimed")
+    provider = worker.providers[held.channel]
+    worker.slowness.enter(held.channel)
+    if worker.slowness.has_all_others(held.channel) and not held.taken_over:
+        log.info("put_off", dispatch=held.id, channel=held.channel)
+        # What was taken over stays so: put off, it would look as if nothing were in doubt.
+        with statement() as connection:
+            dispatches.postpone(connection, held, provider.deadline)
+        return None
     # The claim is committed and counts, so what can not be read is halved until it stands alone.
     if held.taken_over:
         with connect() as connection, connection.begin():
@@ -75,7 +99,7 @@ def _claim(dispatch_id: uuid.UUID, worker: Worker) -> Chunk | None:
         messages.learn_templates(connection, rest.values())
     return Chunk(
         held,
-        worker.providers[held.channel],
+        provider,
         rest,
         events,
         {i: messages.shared_context(event) for i, event in events.items()},
@@ -143,11 +167,19 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
 
     deadline = chunk.provider.deadline.total_seconds()
 
-    def may_start() -> bool:
-        return not worker.stopping() and time.monotonic() + deadline < chunk.until
+    def lease_lasts() -> bool:
+        return time.monotonic() + deadline < chunk.until
 
-    began = flushed = time.monotonic()
+    began = flushed = heard = time.monotonic()
+    silent = False
+
+    def may_start() -> bool:
+        if time.monotonic() - heard > deadline / 2:
+            worker.slowness.tell(chunk.channel, True)
+        return not worker.stopping() and lease_lasts() and not _turn_is_over(chunk, worker)
+
     sent = 0
+    failpoints.reach("deliver.before_calls")
     waiting = {message.delivery_id: message for message in ready}
     outcomes = chunk.provider.send(ready, may_start)
     while True:
@@ -159,10 +191,13 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
             # A fault of ours: what it had in hand is in doubt, what it told before is not.
             record(chunk, results, worker)
             raise
+        failpoints.reach("deliver.after_call")
         sent += 1
         del waiting[message.delivery_id]
         settle(chunk, message, outcome, results, worker)
         now = time.monotonic()
+        silent = silent or now - heard > deadline / 2
+        heard = now
         if now - flushed > worker.settings.flush_seconds:
             if not record(chunk, results, worker):
                 return False
@@ -170,21 +205,24 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
     if sent:
         elapsed = max(time.monotonic() - began, 1e-4)
         worker.pace[chunk.provider.name] = sent / elapsed
+        worker.slowness.tell(chunk.channel, silent)
     for left in waiting:
         unstarted(chunk, left, results)
     if not record(chunk, results, worker):
         return False
-    if waiting and not worker.stopping() and not may_start():
-        # The lease was too short for another send; recording renewed it, or the claim is lost.
-        return time.monotonic() + deadline < chunk.until
-    return True
+    # The lease may have been too short for another send; recording renewed it.
+    return not waiting or worker.stopping() or lease_lasts()
 
 
 def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]:
-    """As many deliveries as the provider sends between two flushes, less what was stopped."""
+    """As many deliveries as the provider sends between two flushes, less what was stopped.
+
+    At least as many as it sends at once: a provider that takes longer than a flush to answer would
+    otherwise be given fewer and fewer, until it sent one after the other.
+    """
     pace = worker.pace.get(chunk.provider.name)
     size = FIRST_WINDOW if pace is None else int(pace * worker.settings.flush_seconds)
-    size = max(1, min(size, TRAITS[chunk.channel].window))
+    size = min(max(size, chunk.provider.at_once), TRAITS[chunk.channel].window)
     window = list(chunk.rest.values())[:size]
     with statement() as connection:
         cancelled, singly, expired = deliveries.stopped(
@@ -259,3 +297,11 @@ def _hand_back(chunk: Chunk, worker: Worker) -> None:
     with connect() as connection, connection.begin():
         if dispatches.drop_finished(connection, chunk.held, worker.settings.lease):
             dispatches.hand_back(connection, chunk.held)
+
+
+def _turn_is_over(chunk: Chunk, worker: Worker) -> bool:
+    """Whether the dispatch's rest goes to the back of its queue: it had its time, or its provider
+    hangs and every other process of this worker is held by such a one.
+    """
+    spent = time.monotonic() - chunk.started
+    return spent > worker.settings.chunk_seconds or worker.slowness.has_all_others(chunk.channel)

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from notifier import queue
+from notifier import failpoints, queue
 from notifier.channels import registry
 from notifier.channels.contract import Provider
 from notifier.errors import NotifierError, SettingError
@@ -27,7 +27,7 @@ OLD_SNAPSHOT = timedelta(minutes=5)
 CLOCK_SKEW = timedelta(seconds=2)
 OLDEST_REDIS = (6, 2)
 
-ELSEWHERE = ("NOTIFIER_POSTGRES_BIN", registry.PROVIDERS)
+ELSEWHERE = ("NOTIFIER_POSTGRES_BIN", registry.PROVIDERS, failpoints.FOLDER)
 """Variables that neither the settings nor a provider read."""
 
 

@@ -68,7 +68,8 @@ def emit(
     """Emit in the transaction of `connection`, which this neither begins nor ends.
 
     connection: a SQLAlchemy `Session` or `Connection`, a psycopg connection, or Django's.
-    payload: fits the event type's schema; at most 64 KiB of JSON.
+    payload: fits the event type's schema; at most 64 KiB of JSON, 100 nested levels, and numbers
+        of 1000 digits.
     to: "subscribers", or a mapping of recipients, topics, tenant, addresses, channels, except.
     scheduled_for: fan out then; expires_at: send nothing after. Both aware datetimes.
     source: database_trigger, worker_job, api_action (the default) or cron_scheduler.
@@ -198,6 +199,8 @@ def _json(value: Any, refusal: type[Exception], field: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise refusal(field, "text that is valid Unicode") from None
+    except RecursionError:
+        raise refusal(field, "fewer nested levels") from None
     except (TypeError, ValueError) as error:
         raise refusal(field, f"values that JSON can hold ({error})") from None
     if _NUL.search(text):

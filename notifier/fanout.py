@@ -7,7 +7,7 @@ from notifier.log import logger
 from notifier.store import dispatches, system
 from notifier.store.engine import connect
 from notifier.words import Severity
-from notifier.worker import Worker
+from notifier.worker import Worker, claiming
 
 log = logger("fanout")
 
@@ -23,9 +23,14 @@ def fan_out(dispatch_id: uuid.UUID, worker: Worker) -> None:
 
     A crash leaves the cursor at the last committed page; a page done twice writes nothing twice.
     """
+    with claiming(dispatch_id, worker) as token:
+        _fan_out(dispatch_id, token, worker)
+
+
+def _fan_out(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> None:
     started = time.monotonic()
     with connect() as connection, connection.begin():
-        held = dispatches.claim(connection, dispatch_id, worker.settings.lease)
+        held = dispatches.claim(connection, dispatch_id, worker.settings.lease, token)
         if held is not None and held.attempts == STUCK:
             system.raise_event(
                 connection,

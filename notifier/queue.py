@@ -10,8 +10,10 @@ from typing import Any
 
 from celery import Celery
 from kombu.entity import Queue
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.client import PubSub
+from redis.exceptions import RedisError
 
 from notifier.errors import SettingError
 from notifier.settings import settings
@@ -22,6 +24,9 @@ POKE = "notifier.poke"
 
 EPOCH = "notifier.epoch"
 """A key the relay leaves in Redis: where it is gone, so is all that was queued."""
+
+UNREACHABLE = (RedisError, OperationalError, OSError)
+"""What anything here raises while Redis does not answer; Celery wraps some of it as kombu's own."""
 
 TRANSPORT_OPTIONS: dict[str, Any] = {
     # A visibility timeout costs latency only: the lease in Postgres decides who may send.

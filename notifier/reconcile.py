@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from notifier import messages, retry
+from notifier import failpoints, messages, retry
 from notifier.channels.contract import Message, Provider
 from notifier.log import logger
 from notifier.outcome import Accepted, NotFound, Rejected, Unsure
@@ -14,7 +14,7 @@ from notifier.store import deliveries, dispatches
 from notifier.store.deliveries import Move
 from notifier.store.engine import connect
 from notifier.words import DispatchKind
-from notifier.worker import Worker
+from notifier.worker import Worker, claiming
 
 log = logger("reconcile")
 
@@ -44,8 +44,13 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
     once and then like any failed attempt. No answer: asked again, and after `doubt_seconds` it
     becomes `unknown`, or is repeated where its tenant chose so.
     """
+    with claiming(dispatch_id, worker) as token:
+        _reconcile(dispatch_id, token, worker)
+
+
+def _reconcile(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> None:
     with connect() as connection, connection.begin():
-        held = dispatches.claim(connection, dispatch_id, worker.settings.lease)
+        held = dispatches.claim(connection, dispatch_id, worker.settings.lease, token)
         if held is None:
             return
         assert held.channel is not None
@@ -99,9 +104,7 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
                     dead.append((delivery.id, "not_found", reason))
                 else:
                     move(Status.RETRYING, reason, "not_found")
-                    wait = timedelta(
-                        seconds=0 if delivery.attempts == 1 else round(wait.total_seconds())
-                    )
+                    wait = timedelta() if delivery.attempts == 1 else wait
                     again.setdefault(wait, []).append(delivery.id)
             case Unsure(reason):
                 if held.age.total_seconds() < worker.settings.doubt_seconds:
@@ -121,6 +124,7 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
     keep_asking += [
         d.id for d in loaded.values() if d.status is Status.SENDING and d.id not in settled
     ]
+    failpoints.reach("reconcile.asked")
     with connect() as connection, connection.begin():
         if not dispatches.shrink(connection, held, keep_asking, worker.settings.lease):
             log.warning("claim_lost", dispatch=held.id)

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy.exc import OperationalError
-
-from notifier import receipts
+from notifier import failpoints, receipts
 from notifier.log import logger
 from notifier.receipts import Receipt
 from notifier.settle import Results
@@ -16,7 +14,7 @@ from notifier.status import Actor, Status
 from notifier.store import deliveries, dispatches
 from notifier.store.captures import KEEPERS
 from notifier.store.deliveries import Move
-from notifier.store.engine import connect
+from notifier.store.engine import UNAVAILABLE, connect
 from notifier.words import DispatchKind
 from notifier.worker import Chunk, Worker
 
@@ -36,7 +34,7 @@ def record(chunk: Chunk, results: Results, worker: Worker) -> bool:
         try:
             won = _write(chunk, results, rest, worker)
             break
-        except OperationalError:
+        except UNAVAILABLE:
             # The commit may or may not have been lost with the connection; `shrink` expects the
             # dispatch as it was, so what was written is not written again.
             if time.monotonic() > chunk.until:
@@ -75,7 +73,7 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
             return False
         deliveries.move(connection, Actor.ENGINE, results.moves + results.unstarted, held.attempts)
         for wait, ids in results.retries.items():
-            dispatches.add(connection, DispatchKind.DELIVER, held, ids, timedelta(seconds=wait))
+            dispatches.add(connection, DispatchKind.DELIVER, held, ids, wait)
         if results.ask:
             dispatches.add(connection, DispatchKind.RECONCILE, held, results.ask, timedelta())
         for (code, reason), ids in results.dead.items():
@@ -88,6 +86,8 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
             deliveries.tell(connection, name, results.facts)
         if results.kept and chunk.provider.keeps:
             KEEPERS[chunk.provider.keeps](connection, results.kept)
+        failpoints.reach("record.before_commit")
+    failpoints.reach("record.after_commit")
     return True
 
 
@@ -120,7 +120,7 @@ def _tell_late(chunk: Chunk, results: Results) -> None:
             with connect() as connection, connection.begin():
                 receipts.apply(connection, accepted, late=True)
             return
-        except OperationalError:
+        except UNAVAILABLE:
             if not left:
                 raise
             time.sleep(0.2)

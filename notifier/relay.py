@@ -10,15 +10,13 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from redis.client import PubSub
-from redis.exceptions import RedisError
-from sqlalchemy.exc import OperationalError
 
-from notifier import queue
+from notifier import failpoints, queue
 from notifier.log import logger
 from notifier.settings import Settings
 from notifier.store import dispatches, system
 from notifier.store.dispatches import Rung
-from notifier.store.engine import connect, statement
+from notifier.store.engine import UNAVAILABLE, connect, statement
 from notifier.words import Severity
 
 log = logger("relay")
@@ -65,7 +63,7 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
                 pause = SOON
             else:
                 pause = SOON if ear.wait(pause) else min(pause * 2, POLL)
-        except (OperationalError, RedisError, OSError) as error:
+        except (*UNAVAILABLE, *queue.UNREACHABLE) as error:
             log.warning("relay_waits", error=type(error).__name__, why=str(error).split("\n")[0])
             ear.close()
             time.sleep(PAUSE_AFTER_FAILURE)
@@ -87,6 +85,7 @@ def relay_once(settings: Settings) -> int:
             partial=PARTIAL,
         )
     for place, work in enumerate(rung):
+        failpoints.reach("relay.marked" if place == 0 else "relay.between_rings")
         try:
             queue.ring(work.id, work.kind, work.channel, work.lane)
         except Exception:

@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import assert_never
 
 from notifier import retry
@@ -21,7 +22,7 @@ class Results:
     """The outcomes of a window, sorted into what must be written."""
 
     moves: list[Move] = field(default_factory=list)
-    retries: dict[int, list[uuid.UUID]] = field(default_factory=dict)
+    retries: dict[timedelta, list[uuid.UUID]] = field(default_factory=dict)
     dead: dict[tuple[str, str], list[uuid.UUID]] = field(default_factory=dict)
     gone: dict[str, list[uuid.UUID]] = field(default_factory=dict)
     in_doubt: dict[str, list[uuid.UUID]] = field(default_factory=dict)
@@ -70,7 +71,7 @@ def settle(
                 results.dead.setdefault((code, gave_up), []).append(delivery.id)
             else:
                 moved(Status.RETRYING, code, reason)
-                results.retries.setdefault(round(wait.total_seconds()), []).append(delivery.id)
+                results.retries.setdefault(wait, []).append(delivery.id)
         case Rejected(code, reason, address_dead):
             if address_dead:
                 moved(Status.BOUNCED, code, reason)
@@ -116,7 +117,7 @@ def _unsure(
     if wait is None:
         results.in_doubt.setdefault(reason, []).append(delivery.id)
     else:
-        results.retries.setdefault(round(wait.total_seconds()), []).append(delivery.id)
+        results.retries.setdefault(wait, []).append(delivery.id)
 
 
 def fail(

@@ -1,16 +1,21 @@
 """What a worker process holds: its providers and settings, and the dispatch it has in hand."""
 
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from notifier.channels.contract import Provider
 from notifier.errors import SettingError
 from notifier.settings import Settings
+from notifier.slowness import Slowness
 from notifier.status import Status
+from notifier.store import dispatches
 from notifier.store.deliveries import Loaded, LoadedEvent
 from notifier.store.dispatches import Claim
+from notifier.store.engine import UNAVAILABLE, statement
 from notifier.words import TRAITS, Channel, InDoubt
 
 
@@ -23,6 +28,7 @@ class Worker:
     stopping: Callable[[], bool] = lambda: False
     pace: dict[str, float] = field(default_factory=dict)
     """Sends per second of each provider, as last seen; sets the size of a window."""
+    slowness: Slowness = field(default_factory=Slowness)
 
     def check(self) -> None:
         """Refuse to start where a send could outlive its lease."""
@@ -33,6 +39,29 @@ class Worker:
                     "NOTIFIER_LEASE_SECONDS",
                     f"more than {need:g}: the deadline of {provider.name} and the flush interval",
                 )
+
+
+@contextmanager
+def claiming(dispatch_id: uuid.UUID, worker: Worker) -> Iterator[uuid.UUID]:
+    """The token for one claim of the dispatch, and what is done under that claim.
+
+    Where that fails for the database's sake, the claim is let go and the fault raised: a claim
+    that is left to its lease counts as the death of its worker, and a few deaths make a poison of
+    what it had in hand.
+    """
+    token, until = uuid.uuid4(), time.monotonic() + worker.settings.lease_seconds
+    try:
+        yield token
+    except UNAVAILABLE:
+        # Where the database stays away for as long as the lease, that ends it.
+        while time.monotonic() < until and not worker.stopping():
+            try:
+                with statement() as connection:
+                    dispatches.let_go(connection, dispatch_id, token)
+                break
+            except UNAVAILABLE:
+                time.sleep(0.2)
+        raise
 
 
 @dataclass(slots=True)

@@ -1,7 +1,10 @@
 """Faults that strike between two steps: what they may not lose, double or block."""
 
+import json
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -11,8 +14,10 @@ from sqlalchemy.exc import OperationalError
 
 from notifier import deliver, emit, receipts, reconcile, record, register, relay
 from notifier.channels import registry
-from notifier.channels.contract import Message
+from notifier.channels.contract import MayStart, Message
+from notifier.errors import InvalidPayload, InvalidValue
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
+from notifier.retry import STEPS
 from notifier.settings import Settings
 from notifier.status import Status
 from notifier.store import audience, deliveries
@@ -77,15 +82,12 @@ def test_outcomes_whose_commit_fails_are_written_once(
     assert not database.one("SELECT count(*) FROM notifier.provider_messages WHERE late")
 
 
-@pytest.mark.parametrize("payload", ["nested", "digits"])
-def test_an_event_no_worker_can_load_holds_up_no_other(
-    database: Database,
-    connection: Connection,
-    tenant: uuid.UUID,
-    configured: Settings,
-    payload: str,
-) -> None:
-    """Postgres holds numbers and depths that Python's JSON does not."""
+HOSTILE = {"nested": "[" * 5000 + "]" * 5000, "digits": "9" * 5000}
+"""JSON that Postgres holds and Python's parser does not."""
+
+
+def open_type(database: Database) -> None:
+    """An event type whose payload may hold anything."""
     with database.pool.begin() as writer:
         register.event_type(
             writer,
@@ -94,17 +96,26 @@ def test_an_event_no_worker_can_load_holds_up_no_other(
             channels=["email"],
             texts={"email": {"subject": "s", "text": "x"}},
         )
-    hostile = {
-        "nested": '{"a": ' + "[" * 5000 + "]" * 5000 + "}",
-        "digits": '{"a": ' + "9" * 5000 + "}",
-    }[payload]
-    with psycopg.connect(database.producer_url) as producer:
-        producer.execute(
-            "SELECT notifier.emit_notification_event(%s, 'test.open', %s::jsonb, %s::jsonb)",
-            (tenant, hostile, '{"recipients": ["ada"]}'),
-        )
+
+
+@pytest.mark.parametrize("payload", HOSTILE)
+def test_an_event_no_worker_can_load_holds_up_no_other(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    payload: str,
+) -> None:
+    """Emit refuses such a payload: this one was written by another hand."""
+    open_type(database)
+    event = emit(connection, "test.open", {}, tenant=tenant, to={"recipients": ["ada"]})
     for name in ("bob", "eve"):
         to(connection, tenant, [name])
+    with psycopg.connect(database.admin_url) as admin:
+        admin.execute(
+            "UPDATE notifier.notification_events SET payload = %s::jsonb WHERE id = %s",
+            (f'{{"a": {HOSTILE[payload]}}}', event.id),
+        )
     relay.relay_once(configured)
     for _ in range(30):
         due_now(database)
@@ -115,6 +126,65 @@ def test_an_event_no_worker_can_load_holds_up_no_other(
                 lapse(database)
     assert database.statuses()["sent"] == 2
     assert database.one("SELECT count(*) FROM notifier.dispatches") == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (HOSTILE["nested"], "at most 100 nested levels"),
+        (HOSTILE["digits"], "numbers of at most 1000 digits"),
+        ("-" + HOSTILE["digits"], "numbers of at most 1000 digits"),
+        ('[1, {"b": 1e1000}, "' + "x" * 1000 + '"]', "numbers of at most 1000 digits"),
+        ("[" * 100 + "]" * 100, "at most 100 nested levels"),
+        ('{"b":' * 99 + "[]" + "}" * 99, "at most 100 nested levels"),
+        ("[" * 99 + "]" * 99, None),
+        ("9" * 1000, None),
+        (f'"{HOSTILE["digits"]}"', None),
+        (f'"{HOSTILE["nested"]}"', None),
+        ("1e-1000", None),
+        (f"[{'[],' * 5000} {'9' * 1000}]", None),
+    ],
+    ids=range(12),
+)
+def test_a_payload_no_worker_could_load_is_refused_by_name(
+    database: Database, tenant: uuid.UUID, value: str, expected: str | None
+) -> None:
+    open_type(database)
+    with psycopg.connect(database.producer_url) as producer:
+        found = producer.execute(
+            "SELECT error_code, error_field, error_expected FROM notifier.emit("
+            "%s, 'test.open', %s::jsonb, '{\"recipients\": [\"ada\"]}', '{}')",
+            (str(tenant), f'{{"fine": 1, "a": {value}}}'),
+        ).fetchone()
+    assert found == (("invalid_payload", "payload.a", expected) if expected else (None,) * 3)
+    if expected is None:
+        ((payload,),) = database.query("SELECT payload FROM notifier.notification_events")
+        assert json.dumps(payload)
+
+
+def test_attributes_no_worker_could_load_are_refused_by_name(
+    connection: Connection, tenant: uuid.UUID
+) -> None:
+    deep: list[Any] = []
+    for _ in range(150):
+        deep = [deep]
+    for value in (deep, 10**2000):
+        given = [{"external_id": "a"}, {"external_id": "b", "attributes": {"fine": 1, "x": value}}]
+        with pytest.raises(InvalidValue) as refusal:
+            audience.upsert_recipients(connection, tenant, given)
+        assert refusal.value.field == "recipients[1].attributes.x"
+
+
+def test_nesting_without_end_is_refused_before_it_reaches_the_database(
+    connection: Connection, tenant: uuid.UUID
+) -> None:
+    payload: dict[str, Any] = {}
+    for _ in range(20_000):
+        payload = {"a": payload}
+    with pytest.raises(InvalidPayload) as refusal:
+        emit(connection, "task.due_soon", payload, tenant=tenant)
+    assert refusal.value.field == "payload"
+    to(connection, tenant, ["ada"])
 
 
 def test_a_template_no_worker_can_compile_holds_up_no_other(
@@ -313,3 +383,85 @@ def test_a_provider_that_breaks_when_asked_ends_in_doubt(
     due_now(database)
     reconcile.reconcile(dispatch, worker(configured, provider, doubt_seconds=0))
     assert database.statuses() == {"unknown": 1}
+
+
+class Windows(Scripted):
+    """Takes its time for each message, and remembers how many it was given at a time."""
+
+    at_once = 4
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(accept)
+        self.seconds = seconds
+        self.sizes: list[int] = []
+
+    def send(
+        self, messages: Sequence[Message], may_start: MayStart
+    ) -> Iterator[tuple[Message, Outcome]]:
+        self.sizes.append(len(messages))
+        for pair in super().send(messages, may_start):
+            time.sleep(self.seconds)
+            yield pair
+
+
+def twenty(connection: Connection, tenant: uuid.UUID) -> None:
+    addresses = [{"channel": "email", "address": f"a{n}@example.com"} for n in range(20)]
+    emit(connection, "task.due_soon", TASK, tenant=tenant, to={"addresses": addresses})
+    connection.commit()
+
+
+def test_a_provider_slower_than_a_flush_is_given_as_many_as_it_sends_at_once(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    twenty(connection, tenant)
+    slow = Windows(0.02)
+    run_due(database, worker(configured.model_copy(update={"flush_seconds": 0.01}), slow))
+    assert slow.sizes == [20]
+    twenty(connection, tenant)
+    paced = worker(configured.model_copy(update={"flush_seconds": 0.01}), slow)
+    paced.pace["scripted"] = 1.0
+    run_due(database, paced)
+    assert slow.sizes[1:] == [4] * 5
+    assert database.statuses() == {"sent": 40}
+
+
+def test_a_dispatch_has_its_time_and_no_more_within_a_window_too(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    twenty(connection, tenant)
+    slow = Windows(0.05)
+    began = time.monotonic()
+    run_due(database, worker(configured, slow, chunk_seconds=0.2))
+    assert time.monotonic() - began < 0.6
+    assert 2 <= database.statuses()["sent"] <= 8
+    handed_back = "SELECT attempts, lease_until, cardinality(delivery_ids) FROM notifier.dispatches"
+    ((attempts, lease, left),) = database.query(handed_back)
+    assert (attempts, lease, left) == (0, None, 20 - database.statuses()["sent"])
+    run_due(database, worker(configured))
+    assert database.statuses() == {"sent": 20}
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [(-5.0, 12, 15), (0.0, 12, 15), (60.0, 60, 66), (1e9, 3600, 3960)],
+)
+def test_what_a_provider_asks_for_is_waited_for_within_reason(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    asked: float,
+    least: float,
+    most: float,
+) -> None:
+    twenty(connection, tenant)
+    wait = timedelta(seconds=asked)
+    run_due(database, worker(configured, lambda _: RetryLater("429", "slow down", wait)))
+    waits = [
+        float(row[0])
+        for row in database.query(
+            "SELECT extract(epoch FROM due_at - created_at) FROM notifier.dispatches"
+        )
+    ]
+    assert 1 < len(waits) <= STEPS, "spread, and in few dispatches"
+    assert all(least - 0.1 <= each <= most + 0.1 for each in waits), waits

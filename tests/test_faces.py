@@ -140,6 +140,15 @@ GOOD: dict[str, dict[str, Any]] = {
     },
 }
 
+
+def nested(levels: int) -> list[Any]:
+    """A list in a list in a list …"""
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 BAD: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
     "unknown event type": ({"event_type": "no.such"}, ("unknown_event_type", "event_type")),
     "tenant is no uuid": ({"tenant": "nobody"}, ("unknown_tenant", "tenant")),
@@ -166,6 +175,14 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
     "payload too large": (
         {"payload": {"task": {"title": "x" * 70_000, "due_at": "2026-12-01T09:00:00Z"}}},
         ("payload_too_large", "payload"),
+    ),
+    "payload nested too deep": (
+        {"payload": {**TASK, "a": nested(150)}},
+        ("invalid_payload", "payload.a"),
+    ),
+    "payload with a number too long": (
+        {"payload": {**TASK, "a": [10**2000]}},
+        ("invalid_payload", "payload.a"),
     ),
     "unknown recipient": (
         {"audience": {"recipients": ["ada", "nobody"]}},

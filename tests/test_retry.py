@@ -1,58 +1,57 @@
-"""When a failed attempt is tried again, for every attempt, wait asked for and spread."""
+"""When a failed attempt is tried again."""
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.retry import LONGEST_WAIT, next_attempt
+from notifier.retry import LONGEST_WAIT, STEPS, next_attempt
 
-delays = st.lists(st.timedeltas(timedelta(), timedelta(days=1)), min_size=1, max_size=8)
-asked = st.none() | st.timedeltas(timedelta(days=-1), timedelta(days=365))
-jitter = st.floats(0, 1)
-instant = timedelta(microseconds=1)
-"""What rounding may take."""
+DELAYS = tuple(timedelta(seconds=s) for s in (15, 45, 120, 300))
+
+waits = st.timedeltas(timedelta(days=-30), timedelta(days=3650))
 
 
-@given(delays, asked, jitter, st.data())
-def test_a_wait_is_within_its_bounds(
-    delays: list[timedelta], asked: timedelta | None, jitter: float, data: st.DataObject
+@given(st.integers(1, 4), st.none() | waits, st.none() | st.floats(0, 1))
+def test_a_wait_is_near_its_delay_or_what_was_asked_for(
+    attempt: int, asked: timedelta | None, jitter: float | None
 ) -> None:
-    attempt = data.draw(st.integers(1, len(delays)))
-    wait = next_attempt(attempt, delays, asked, jitter)
+    wait = next_attempt(attempt, DELAYS, asked, jitter)
     assert wait is not None
-    due = delays[attempt - 1]
-    assert wait >= due * 0.8 - instant
-    assert wait >= min(asked or timedelta(), LONGEST_WAIT)
-    assert wait <= max(due, LONGEST_WAIT * 1.1) + instant
-    if not asked or asked <= due * 0.8:
-        assert wait <= due + instant
+    least = min(max(asked or timedelta(), timedelta()), LONGEST_WAIT)
+    assert wait >= least
+    assert wait >= DELAYS[attempt - 1] * 0.79
+    assert wait <= max(DELAYS[attempt - 1], (least + timedelta(seconds=1)) * 1.11)
 
 
-@given(delays, asked, jitter)
-def test_there_is_one_attempt_more_than_waits(
-    delays: list[timedelta], asked: timedelta | None, jitter: float
-) -> None:
-    assert next_attempt(len(delays), delays, asked, jitter) is not None
-    assert next_attempt(len(delays) + 1, delays, asked, jitter) is None
+@pytest.mark.parametrize("asked", [None, timedelta(seconds=77)])
+def test_what_failed_together_comes_back_spread_and_in_few_groups(asked: timedelta | None) -> None:
+    seen = {next_attempt(1, DELAYS, asked) for _ in range(1000)}
+    assert len(seen) == STEPS
 
 
-@given(delays, asked, asked, jitter)
+def test_a_delay_below_a_second_is_waited_for() -> None:
+    wait = next_attempt(1, [timedelta(seconds=0.4)])
+    assert wait is not None
+    assert wait >= timedelta(seconds=0.32)
+
+
+def test_dates_a_moment_apart_ask_for_the_same_wait() -> None:
+    moments = [timedelta(seconds=59, microseconds=n) for n in range(1, 1000)]
+    assert len({next_attempt(1, DELAYS, asked, 0.5) for asked in moments}) == 1
+
+
+def test_after_the_last_delay_there_is_no_attempt() -> None:
+    assert next_attempt(5, DELAYS) is None
+    assert next_attempt(5, DELAYS, timedelta(seconds=1)) is None
+
+
+@given(waits, waits, st.floats(0, 1))
 def test_more_asked_for_is_never_a_shorter_wait(
-    delays: list[timedelta], one: timedelta | None, other: timedelta | None, jitter: float
+    one: timedelta, other: timedelta, jitter: float
 ) -> None:
-    less, more = sorted((one or timedelta(), other or timedelta()))
-    short, long = (next_attempt(1, delays, asked, jitter) for asked in (less, more))
+    short, long = (next_attempt(1, DELAYS, asked, jitter) for asked in sorted((one, other)))
     assert short is not None
     assert long is not None
     assert short <= long
-
-
-def test_messages_that_failed_together_do_not_come_back_together() -> None:
-    waits = [next_attempt(1, [timedelta(seconds=100)]) for _ in range(1000)]
-    seconds = sorted(wait.total_seconds() for wait in waits if wait is not None)
-    assert len(set(seconds)) > 900
-    assert seconds[0] < 85
-    assert seconds[-1] > 95
-    asked = [next_attempt(1, [timedelta(seconds=1)], timedelta(minutes=10)) for _ in range(1000)]
-    assert len(set(asked)) > 900

@@ -4,6 +4,7 @@ import mmap
 import os
 from typing import Any
 
+from billiard import current_process
 from celery import Celery
 from celery.signals import (
     setup_logging,
@@ -16,9 +17,13 @@ from celery.signals import (
 from notifier import log, queue
 from notifier.channels import registry
 from notifier.settings import settings
+from notifier.slowness import Slowness
 from notifier.worker import Worker
+from workers import broker, intake
 from workers.timetable import TIMETABLE
 
+broker.mend()
+intake.guard()
 app = Celery("notifier", broker=queue.redis_url(), include=["workers.tasks"])
 app.conf.update(
     task_queues=[queue.direct(name) for name in queue.queue_names()],
@@ -50,6 +55,7 @@ app.conf.update(
 # One byte that the parent and its forked children share: the parent hears the signal to stop,
 # the children do the sending.
 _stop = mmap.mmap(-1, 1)
+_slowness = Slowness()
 _process: dict[str, Worker] = {}
 
 
@@ -67,7 +73,7 @@ def worker() -> Worker:
 
 def make_worker() -> Worker:
     """A worker with the providers that the environment configures."""
-    return Worker(registry.choose(os.environ), settings(), stopping)
+    return Worker(registry.choose(os.environ), settings(), stopping, slowness=_slowness)
 
 
 @setup_logging.connect
@@ -83,6 +89,7 @@ def _check_settings(**_: Any) -> None:
 
 @worker_process_init.connect
 def _open_process(**_: Any) -> None:
+    _slowness.take_place(current_process().index)
     _process["worker"] = make_worker()
 
 

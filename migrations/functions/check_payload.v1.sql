@@ -104,3 +104,24 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+
+-- What keeps other programs than Postgres from reading the object `value`, as {field, expected};
+-- NULL where nothing does. JSON knows no bounds, but its parsers do: Python's refuses whole numbers
+-- of 4,300 digits, and gives up somewhere near a thousand levels.
+-- size: the length of its text; what is short has no room for either and is not looked through.
+CREATE OR REPLACE FUNCTION notifier.json_problem(value jsonb, size int, field text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    deep constant jsonpath := 'strict $.**{100}';
+    deep_inside constant jsonpath := 'strict $.**{99}';
+    long constant jsonpath := 'strict $.** ? (@ >= 1e1000 || @ <= -1e1000)';
+BEGIN
+    IF size > 200 AND jsonb_path_exists(value, deep) THEN
+        RETURN (SELECT ARRAY[field || '.' || e.key, 'at most 100 nested levels'] FROM jsonb_each(value) e
+                WHERE jsonb_path_exists(e.value, deep_inside) LIMIT 1);
+    ELSIF size > 1000 AND jsonb_path_exists(value, long) THEN
+        RETURN (SELECT ARRAY[field || '.' || e.key, 'numbers of at most 1000 digits'] FROM jsonb_each(value) e
+                WHERE jsonb_path_exists(e.value, long) LIMIT 1);
+    END IF;
+    RETURN NULL;
+END $$;

@@ -140,6 +140,7 @@ DECLARE
     e notifier.notification_events;
     kind notifier.event_types;
     problem text[];
+    size int;
     body bytea;
     earlier record;
     page record;
@@ -156,10 +157,13 @@ BEGIN
             problem := ARRAY['unknown_event_type', 'event_type', 'a registered event type'];
         ELSIF jsonb_typeof(payload) IS DISTINCT FROM 'object' THEN
             problem := ARRAY['invalid_payload', 'payload', 'an object'];
-        ELSIF octet_length(payload::text) > 65536 THEN
-            problem := ARRAY['payload_too_large', 'payload', 'at most 65536 bytes of JSON'];
         ELSE
-            problem := array_prepend('invalid_payload', notifier.check_payload(kind.schema, payload, 'payload'));
+            size := octet_length(payload::text);
+            problem := CASE WHEN size > 65536
+                THEN ARRAY['payload_too_large', 'payload', 'at most 65536 bytes of JSON']
+                ELSE array_prepend('invalid_payload', coalesce(
+                    notifier.json_problem(payload, size, 'payload'),
+                    notifier.check_payload(kind.schema, payload, 'payload'))) END;
             IF problem = ARRAY['invalid_payload'] THEN
                 problem := NULL;
             END IF;

@@ -36,6 +36,7 @@ def downgrade() -> None:
         "dispatch",
         "pick_template",
         "audience_page",
+        "json_problem",
         "check_payload",
         "address_problem",
         "chunk_size",

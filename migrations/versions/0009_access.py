@@ -66,7 +66,8 @@ def upgrade() -> None:
     run(
         "GRANT EXECUTE ON FUNCTION notifier.new_id(), notifier.id_time(uuid), "
         "notifier.id_low(uuid), notifier.id_high(uuid), "
-        "notifier.address_problem(text, text) TO notifier_api"
+        "notifier.address_problem(text, text), notifier.json_problem(jsonb, int, text) "
+        "TO notifier_api"
     )
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 
+from notifier import failpoints
 from notifier.channels import variables
 from notifier.channels.contract import Message
 
@@ -45,6 +46,7 @@ class Calls:
                 self._file = os.open(self._log, flags, 0o644)
             line = f"{message.delivery_id} {message.attempt} {time.monotonic_ns()}\n"
             os.write(self._file, line.encode())
+            failpoints.reach("sandbox.called")
         if self._latency:
             time.sleep(self._latency)
 

@@ -58,6 +58,8 @@ class Provider(ABC):
     deadline: timedelta = timedelta(seconds=10)
     """The longest one send can take, all of connecting, writing and reading included. An
     instance may have one of its own, where a setting says so."""
+    at_once: int = 1
+    """Sends it has under way at the same time at most."""
     interactive: ClassVar[bool] = False
     """Whether a recipient can act inside the message (buttons, keypresses)."""
     stand_in: ClassVar[bool] = False

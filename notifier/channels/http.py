@@ -6,6 +6,7 @@ decompression, retries of its own. A call costs 0.09 ms of processor time, signa
 thread included; a bare loop of `requests.Session.post` 0.31 ms on the same machine.
 """
 
+import http
 import http.client
 import re
 import time
@@ -17,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
+from notifier import failpoints
 from notifier.channels import egress, wire
 
 KEPT = 64
@@ -144,10 +146,11 @@ class Client:
                 raise NotSent(
                     "connection", f"the request could not be written: {wire.kind(fault)}"
                 ) from fault
+            failpoints.reach("http.left")
             response = http.client.HTTPResponse(stream, method="POST")
             try:
                 try:
-                    response.begin()
+                    _begin(response)
                 except (OSError, http.client.HTTPException, ValueError) as fault:
                     raise Unanswered(f"no answer: {wire.kind(fault)}") from fault
                 content, keep = self._drain(response, stream)
@@ -179,7 +182,9 @@ class Client:
                     break
         except (OSError, http.client.HTTPException, ValueError):
             return content, False
-        return content, response.isclosed() and not response.will_close
+        # After 101 the connection speaks another protocol.
+        usable = response.isclosed() and not response.will_close and response.status >= 200
+        return content, usable
 
     def _open(self, to: Target, ends: float) -> wire.Stream:
         try:
@@ -218,3 +223,15 @@ class Client:
         self._idle.append(((to.secure, to.host, to.port), stream, time.monotonic()))
         while len(self._idle) > KEPT:
             self._idle.popleft()[1].close()
+
+
+def _begin(response: http.client.HTTPResponse) -> None:
+    """Read up to the headers of the final answer (RFC 9110, 15.2).
+
+    http.client skips 100 and takes any other interim answer for the final one: that comes later,
+    and would be read as the answer to the next request.
+    """
+    response.begin()
+    while 100 <= response.status < 200 and response.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
+        response.headers = None  # type: ignore[assignment] # then `begin` reads another
+        response.begin()

@@ -45,7 +45,7 @@ class Smtp(Provider):
         self.deadline = deadline
         self._server = server
         self._sender = sender
-        self._connections = connections
+        self.at_once = connections
         self._idle: deque[Session] = deque()
 
     @classmethod
@@ -107,7 +107,7 @@ class Smtp(Provider):
         return crew.share(
             messages,
             lambda message: self._one(composer, message),
-            self._connections,
+            self.at_once,
             may_start,
         )
 

@@ -11,6 +11,7 @@ import ssl
 import time
 from dataclasses import dataclass, field
 
+from notifier import failpoints
 from notifier.channels import wire
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 
@@ -68,7 +69,8 @@ class Session(smtplib.SMTP):
     left = False
     """Whether the final dot of the present message has left."""
     closing = False
-    """Whether the server said 421: it closes the connection."""
+    """Whether the connection is done for: the server said 421, or what has no meaning here, so that
+    the replies that follow could be taken for those of another command."""
     _unfinished = False
 
     def __init__(self, server: Server, ends: float) -> None:
@@ -109,11 +111,13 @@ class Session(smtplib.SMTP):
             return refusal
         self._write(data)
         self.left = True  # sendall returned: every octet, the dot included, was handed over
+        failpoints.reach("smtp.left")
         reply = self._reply()
         if 200 <= reply.code < 300:
             return Accepted(raw=str(reply))
         if 400 <= reply.code < 600:
             return refused(reply, of_recipient=True)
+        self.closing = True
         return Unsure(f"an answer without meaning after the message had left: {reply}")
 
     def farewell(self) -> None:
@@ -207,6 +211,7 @@ class Session(smtplib.SMTP):
                     self._reply()
             elif reply.code not in fine[verb]:
                 refusal = refused(reply, of_recipient=verb == "RCPT")
+                self.closing = self.closing or not 400 <= reply.code < 600
                 if self.closing or not self.pipelining:
                     return refusal
         if refusal is None:

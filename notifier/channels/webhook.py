@@ -40,7 +40,7 @@ class Webhook(Provider):
         ca_file: str | None = None,
     ) -> None:
         self.deadline = deadline
-        self._concurrency = concurrency
+        self.at_once = concurrency
         self._client = http.Client(ca_file, allowed)
 
     @classmethod
@@ -69,7 +69,7 @@ class Webhook(Provider):
     def send(
         self, messages: Sequence[Message], may_start: MayStart
     ) -> Iterator[tuple[Message, Outcome]]:
-        return crew.share(messages, self._post, self._concurrency, may_start)
+        return crew.share(messages, self._post, self.at_once, may_start)
 
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)

@@ -88,6 +88,7 @@ def encrypt(context: ssl.SSLContext, stream: TimedSocket, host: str, ends: float
     """Shake hands as a client that expects `host`; `stream` must not be used afterwards."""
     stream.settimeout(left(ends))
     try:
+        stream.getpeername()  # of one whose peer has gone, `wrap_socket` leaves a socket unclosed
         secured = context.wrap_socket(stream, server_hostname=host)
     except BaseException:
         stream.close()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Request
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -192,11 +192,11 @@ def _fault(error: Exception) -> Fault:
     match error:
         case Fault():
             return error
-        case PoolTimeout() | OperationalError() | InterfaceError():
+        case PoolTimeout() | InterfaceError() | OperationalError() | InternalError():
             return Fault(
                 503,
                 "unavailable",
-                "the database did not answer; with an idempotency key it is safe to try again",
+                "the database can not serve now; with an idempotency key it is safe to try again",
                 headers={"Retry-After": "1"},
             )
         case _:

@@ -27,7 +27,7 @@ TRIES = 5
 
 
 class Postgres:
-    """The database server of a home. `start` may be called once."""
+    """The database server of a home. `start` may be called once, `start_again` after each end."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -60,6 +60,12 @@ class Postgres:
             if is_free(access.postgres_port):
                 break
         raise self.server.failed("ended while it was starting")
+
+    def start_again(self) -> None:
+        """After its end, on the same port; returns when it answers. Raises ServerFailed."""
+        self.server.start(self._command(self._home.access.postgres_port), signal.SIGINT)
+        if not self._answers():
+            raise self.server.failed("did not come back")
 
     def _create_cluster(self) -> None:
         """Run initdb beside the final place and rename: what exists there is always complete."""

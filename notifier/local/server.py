@@ -97,6 +97,11 @@ class Server:
             self._lifeline.close()
             self._lifeline = None
 
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal that ends the server, and return when no process of it is left."""
+        os.kill(self.pid, number)
+        self.end()
+
     def end(self) -> None:
         """End the server and return when no process of it is left. Does nothing the second time.
 

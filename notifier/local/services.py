@@ -1,5 +1,6 @@
 """Postgres and Valkey for as long as a block runs: for `notifier up`, the demo and the tests."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,6 +38,18 @@ class Services:
     def restart_redis(self, *, wipe: bool = True) -> None:
         """End Valkey and start it again at the same address; `wipe` loses its data, as a crash."""
         self._valkey.restart(wipe=wipe)
+
+    def kill_redis(self) -> None:
+        """SIGKILL for Valkey; it stays away, its data lost, until `restart_redis`."""
+        self._valkey.server.kill()
+
+    def kill_postgres(self, number: signal.Signals = signal.SIGQUIT) -> None:
+        """End Postgres at once (SIGQUIT: an immediate shutdown); it stays away until told."""
+        self._postgres.server.kill(number)
+
+    def start_postgres(self) -> None:
+        """Start Postgres again at the same address and on the same data."""
+        self._postgres.start_again()
 
 
 @contextmanager

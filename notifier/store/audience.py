@@ -43,6 +43,15 @@ WHERE notifier.address_problem(c.point->>'channel', c.point->>'address') IS NOT 
 ORDER BY 1, 2 LIMIT 1
 """
 
+_ATTRIBUTES_PROBLEM = """
+SELECT x.n - 1, f.problem[1], f.problem[2]
+FROM jsonb_array_elements(%(given)s::jsonb) WITH ORDINALITY AS x(recipient, n)
+CROSS JOIN LATERAL (SELECT notifier.json_problem(
+    x.recipient->'attributes', octet_length((x.recipient->'attributes')::text), 'attributes'
+)) AS f(problem)
+WHERE f.problem IS NOT NULL ORDER BY 1 LIMIT 1
+"""
+
 # Addresses that are secrets in themselves are written and never shown.
 _OF_RECIPIENT = {
     "contact_points": "SELECT channel, CASE WHEN channel NOT IN ('slack', 'teams', 'apprise') THEN address END AS address, "
@@ -86,6 +95,10 @@ def upsert_recipients(
     if problem is not None:
         place, point, expected = problem
         raise InvalidAddress(f"recipients[{place}].contact_points[{point}].address", expected)
+    problem = connection.exec_driver_sql(_ATTRIBUTES_PROBLEM, arguments).one_or_none()
+    if problem is not None:
+        place, field, expected = problem
+        raise InvalidValue(f"recipients[{place}].{field}", expected)
     ids = {row[0]: row[1] for row in connection.exec_driver_sql(_UPSERT, arguments)}
     connection.exec_driver_sql(_POINTS, arguments)
     return ids

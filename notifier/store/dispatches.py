@@ -89,8 +89,16 @@ def forget_rings(connection: Connection) -> int:
     ).rowcount
 
 
-def claim(connection: Connection, dispatch_id: uuid.UUID, lease: timedelta) -> Claim | None:
-    """Take the dispatch for `lease`; None where another holds it, or it is done, or not due."""
+def claim(
+    connection: Connection,
+    dispatch_id: uuid.UUID,
+    lease: timedelta,
+    token: uuid.UUID | None = None,
+) -> Claim | None:
+    """Take the dispatch for `lease`; None where another holds it, or it is done, or not due.
+
+    token: a new one by which the claim can be let go even if this answer is lost.
+    """
     row = connection.exec_driver_sql(
         # The inner lock makes the old lease visible to RETURNING; the outer condition holds for
         # the row as it is once the lock is ours.
@@ -98,12 +106,12 @@ def claim(connection: Connection, dispatch_id: uuid.UUID, lease: timedelta) -> C
         "SELECT id, lease_until IS NOT NULL AS taken_over FROM notifier.dispatches "
         "WHERE id = %(id)s AND (lease_until IS NULL OR lease_until < clock_timestamp()) "
         "AND due_at <= clock_timestamp() FOR UPDATE) "
-        "UPDATE notifier.dispatches d SET token = gen_random_uuid(), "
+        "UPDATE notifier.dispatches d SET token = %(token)s, "
         "lease_until = clock_timestamp() + %(lease)s, attempts = d.attempts + 1 "
         "FROM free WHERE d.id = free.id "
         "RETURNING d.id, d.token, d.kind, d.channel, d.lane, d.tenant_id, d.event_id, "
         "d.delivery_ids, d.attempts, free.taken_over, clock_timestamp() - d.created_at AS age",
-        {"id": dispatch_id, "lease": lease},
+        {"id": dispatch_id, "lease": lease, "token": token or uuid.uuid4()},
     ).one_or_none()
     if row is None:
         return None
@@ -215,6 +223,18 @@ def hand_back(connection: Connection, held: Claim) -> bool:
             "WHERE id = %s AND token = %s AND lease_until > clock_timestamp()",
             (held.id, held.token),
         ).rowcount
+    )
+
+
+def let_go(connection: Connection, dispatch_id: uuid.UUID, token: uuid.UUID) -> None:
+    """End the claim, if it was ever made, for a fault of the database's: its worker did not die,
+    so it does not count. How far it had got is not known: who claims next takes over.
+    """
+    connection.exec_driver_sql(
+        "UPDATE notifier.dispatches "
+        "SET lease_until = clock_timestamp(), attempts = greatest(attempts - 1, 0) "
+        "WHERE id = %s AND token = %s AND lease_until > clock_timestamp()",
+        (dispatch_id, token),
     )
 
 

@@ -3,11 +3,16 @@
 from functools import cache
 
 from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import InternalError, OperationalError
 
 from notifier.errors import SettingError
 from notifier.settings import settings
 
-__all__ = ["Connection", "connect", "engine_for", "pool", "statement"]
+__all__ = ["UNAVAILABLE", "Connection", "connect", "engine_for", "pool", "statement"]
+
+UNAVAILABLE = (OperationalError, InternalError)
+"""What a statement raises while Postgres can not do its work, and may do it again by itself later:
+it is away or starting, or (an internal error to psycopg) read-only, as after a failover."""
 
 
 def engine_for(url: str, size: int = 5) -> Engine:

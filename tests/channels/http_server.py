@@ -5,6 +5,9 @@ import gzip
 import ssl
 import threading
 from dataclasses import dataclass
+from functools import cache
+
+from tests.channels import tricks
 
 
 @dataclass
@@ -16,13 +19,44 @@ class Request:
     body: bytes
 
 
+_OK = "HTTP/1.1 200 OK\r\n"
+_CHUNKED = _OK + "Transfer-Encoding: chunked\r\n\r\n"
+UNTIL = {
+    "line": "",
+    "head": _OK,
+    "body": _OK + "Content-Length: 1073741824\r\n\r\n",
+    "chunk": _CHUNKED,
+    "trailer": _CHUNKED + "2\r\nok\r\n0\r\n",
+}
+"""What is said before a trick at a place of the answer, and …"""
+REPEATED = {
+    "line": b"HTTP/1.1 200 OK\r\n",
+    "head": b"X: y\r\n",
+    "body": b"a line\r\n",
+    "chunk": b"1\r\nx\r\n",
+    "trailer": b"X: y\r\n",
+}
+"""… what it repeats."""
+
+
+@cache
+def bomb() -> bytes:
+    """64 MiB of nothing, packed."""
+    return gzip.compress(bytes(64 << 20))
+
+
 class HttpServer:
     """Listens on a free loopback port, in a thread of its own; the path says what it does.
 
-    `/status/503` answers so (`headers` adds some), `/drip-head`, `/drip-body`, `/reset`,
-    `/hang`, `/slow`, `/huge`, `/huge-head`, `/bomb`, `/chunked`, `/garbage`, `/close` and
-    `/early` do what they say; any other path answers 200.
+    `/status/503` answers so (`headers` adds some), `/slow`, `/huge`, `/bomb`, `/chunked`,
+    `/garbage`, `/close`, `/early…`, `/switch` and `/lies` do what they say; `/line/…`,
+    `/head/…`, `/body/…`, `/chunk/…` and `/trailer/…` play one of `tricks` at that place of the
+    answer; any other path answers 200.
+
+    deaf: read nothing of a request's body.
     """
+
+    deaf = False
 
     def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.requests: list[Request] = []
@@ -87,7 +121,10 @@ class HttpServer:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
+        except (
+            *(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError),
+            *(ssl.SSLError, tricks.BrokenOff),
+        ):
             pass
         finally:
             self._tasks.discard(task)
@@ -98,6 +135,8 @@ class HttpServer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *fields = head[:-4].split("\r\n")
         headers = {name.lower(): value for name, _, value in (f.partition(": ") for f in fields)}
+        if self.deaf:
+            await asyncio.sleep(3600)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         self.requests.append(Request(line, headers, body))
         path = line.split(" ")[1].partition("?")[0]
@@ -105,38 +144,35 @@ class HttpServer:
         match path.split("/")[1:]:
             case ["status", code]:
                 await self._say(writer, f"HTTP/1.1 {code} So\r\n{more}Content-Length: 2\r\n\r\nok")
-            case ["reset"]:
-                return False
-            case ["hang"]:
-                await asyncio.sleep(60)
+            case [place, trick] if place in UNTIL:
+                await self._say(writer, UNTIL[place])
+                await tricks.play(trick, writer, REPEATED[place])
             case ["slow"]:
                 await asyncio.sleep(0.02)
                 await self._say(writer, "HTTP/1.1 204 No Content\r\n\r\n")
             case ["garbage"]:
                 await self._say(writer, "what do you want\r\n\r\n")
                 return False
+            case ["early", code]:
+                await self._say(writer, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
+                await self._say(writer, "HTTP/1.1 102 Processing\r\n\r\n")
+                await asyncio.sleep(0.02)
+                await self._say(writer, f"HTTP/1.1 {code} So\r\nContent-Length: 2\r\n\r\nok")
             case ["early"]:
                 await self._say(writer, "HTTP/1.1 103 Early Hints\r\n\r\n")
-            case ["drip-head"]:
-                await self._say(writer, "HTTP/1.1 200 OK\r\n")
-                while True:
-                    await self._say(writer, "X: y\r\n")
-                    await asyncio.sleep(0.05)
-            case ["drip-body"]:
-                await self._say(writer, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-                while True:
-                    await self._say(writer, "x")
-                    await asyncio.sleep(0.05)
+            case ["switch"]:
+                await self._say(writer, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+            case ["early-flood"]:
+                await tricks.play("flood", writer, b"HTTP/1.1 100 Continue\r\n\r\n")
+            case ["lies", length]:
+                await self._say(writer, f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nok")
+                return False
             case ["huge"]:
                 await self._say(writer, f"HTTP/1.1 200 OK\r\nContent-Length: {1 << 30}\r\n\r\n")
                 for _ in range(1 << 14):
                     await self._say(writer, "x" * (1 << 16))
-            case ["huge-head"]:
-                await self._say(writer, "HTTP/1.1 200 OK\r\n")
-                while True:
-                    await self._say(writer, "X: " + "y" * 60000 + "\r\n")
             case ["bomb"]:
-                packed = gzip.compress(b"\0" * (64 << 20))
+                packed = bomb()
                 size = f"Content-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
                 await self._say(writer, "HTTP/1.1 200 OK\r\n" + size)
                 writer.write(packed)

@@ -5,20 +5,23 @@ import ssl
 import threading
 from collections import deque
 
+from tests.channels import tricks
+
 
 class SmtpServer:
     """Speaks enough SMTP to receive mail on a free loopback port, in a thread of its own.
 
-    script: a verb (`GREETING`, `EHLO`, `MAIL`, `RCPT`, `DATA`, `DOT`, `AUTH`, …) and the
-    answers to give, first one first; without an entry the usual answer is given. The answer
-    `CUT` closes the connection, `HANG` says nothing, `DRIP` sends a byte now and then, `FLOOD`
-    lines without end.
+    script: a verb (`GREETING`, `EHLO`, `MAIL`, `RCPT`, `DATA`, `DOT`, `AUTH`, `TLS`, …) and the
+    answers to give, first one first; without an entry the usual answer is given. One of `tricks`
+    is played instead; `LOST` takes a mail and says nothing of it; what stands at `TLS` is done
+    where the handshake should begin.
     """
 
-    CUT = "cut"
-    HANG = "hang"
-    DRIP = "drip"
-    FLOOD = "flood"
+    CUT = tricks.CUT
+    HANG = tricks.HANG
+    DRIP = tricks.DRIP
+    FLOOD = tricks.FLOOD
+    LOST = "2"
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class SmtpServer:
         self.open += 1
         try:
             await self._talk(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, _Cut):
+        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, tricks.BrokenOff):
             pass
         except asyncio.CancelledError:
             pass
@@ -122,6 +125,8 @@ class SmtpServer:
                 case "STARTTLS":
                     await self._answer(writer, verb, "220 go ahead")
                     assert self._tls is not None
+                    if self.script.get("TLS"):
+                        await self._answer(writer, "TLS", "")
                     await writer.start_tls(self._tls)
                     secure = True
                 case "AUTH":
@@ -161,30 +166,15 @@ class SmtpServer:
     async def _answer(self, writer: asyncio.StreamWriter, verb: str, usual: str) -> str:
         scripted = self.script.get(verb)
         answer = scripted.popleft() if scripted else usual
-        match answer:
-            case self.CUT:
-                raise _Cut
-            case self.HANG:
-                await asyncio.sleep(60)
-            case self.DRIP:
-                writer.write(b"250-")
-                while True:
-                    writer.write(b"x")
-                    await writer.drain()
-                    await asyncio.sleep(0.05)
-            case self.FLOOD:
-                while True:
-                    writer.write(b"250-and another line\r\n" * 1000)
-                    await writer.drain()
+        if answer == self.LOST:
+            raise tricks.BrokenOff
+        if answer in tricks.TRICKS:
+            await tricks.play(answer, writer, b"250-and another line\r\n")
         writer.write(answer.encode() + b"\r\n")
         await writer.drain()
         if answer.startswith("421"):
-            raise _Cut
+            raise tricks.BrokenOff
         return answer
-
-
-class _Cut(Exception):
-    pass
 
 
 async def _until_dot(reader: asyncio.StreamReader) -> bytes:

@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from aiosmtpd.smtp import Envelope
 from notifier.channels.smtp import Smtp, stuffed
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
+from tests.channels import tricks
 from tests.channels.conftest import Certificate, always, make_message
 from tests.channels.smtp_server import SmtpServer
 
@@ -69,7 +71,7 @@ def test_a_connection_is_kept_over_batches(smtp_server: SmtpServer, provider: Sm
 
 def test_without_pipelining_one_command_is_sent_at_a_time() -> None:
     with SmtpServer(pipelining=False) as server:
-        provider = provider_for(server)
+        provider = provider_for(server, CONNECTIONS="1")
         server.will("RCPT", "550 5.1.1 no such user")
         outcomes = [o for _, o in provider.send([make_message(), make_message()], always)]
         provider.close()
@@ -163,26 +165,98 @@ def test_421_on_a_fresh_connection_is_told(smtp_server: SmtpServer, provider: Sm
     assert outcome_of(provider) == RetryLater("421", "421 4.7.0 slow down")
 
 
-@pytest.mark.parametrize("how", [SmtpServer.CUT, SmtpServer.HANG, SmtpServer.DRIP, "xyz"])
+BEFORE_THE_DOT = ("GREETING", "EHLO", "MAIL", "RCPT", "DATA")
+SOON = 0.3
+
+
+@pytest.fixture
+def hasty(provider: Smtp) -> Smtp:
+    """A provider that gives up soon."""
+    provider.deadline = timedelta(seconds=SOON)
+    return provider
+
+
+@pytest.mark.parametrize("how", [*tricks.TRICKS, "xyz", SmtpServer.LOST])
 def test_no_answer_after_the_final_dot_is_unsure_and_never_repeated(
-    smtp_server: SmtpServer, provider: Smtp, how: str
+    smtp_server: SmtpServer, hasty: Smtp, how: str
 ) -> None:
-    outcome_of(provider)
+    outcome_of(hasty)
     smtp_server.will("DOT", how)
-    assert isinstance(outcome_of(provider), Unsure)
+    began = time.monotonic()
+    assert isinstance(outcome_of(hasty), Unsure)
+    assert time.monotonic() - began < SOON + 1
     assert sum(c == "DATA" for c in smtp_server.commands) == 2
+    assert isinstance(outcome_of(hasty), Accepted)
+    assert smtp_server.connections == 2, "on a connection of its own"
 
 
-@pytest.mark.parametrize("stage", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA"])
-@pytest.mark.parametrize("how", [SmtpServer.HANG, SmtpServer.DRIP, SmtpServer.FLOOD])
+@pytest.mark.parametrize("stage", BEFORE_THE_DOT)
+@pytest.mark.parametrize("how", tricks.TRICKS)
 def test_the_deadline_holds_at_every_stage(
-    smtp_server: SmtpServer, provider: Smtp, stage: str, how: str
+    smtp_server: SmtpServer, hasty: Smtp, stage: str, how: str
 ) -> None:
     smtp_server.will(stage, how)
-    began = time.monotonic()
-    assert isinstance(outcome_of(provider), RetryLater)
-    assert time.monotonic() - began < 1.5
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert isinstance(outcome_of(hasty), RetryLater)
+    assert time.monotonic() - began < SOON + 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10
     assert not smtp_server.mails
+    assert isinstance(outcome_of(hasty), Accepted)
+
+
+@pytest.mark.parametrize("stage", BEFORE_THE_DOT[2:])
+def test_the_deadline_holds_over_a_kept_connection_and_the_one_that_replaces_it(
+    smtp_server: SmtpServer, hasty: Smtp, stage: str
+) -> None:
+    outcome_of(hasty)
+    smtp_server.will(stage, tricks.CUT, tricks.DRIP)
+    began = time.monotonic()
+    assert isinstance(outcome_of(hasty), RetryLater)
+    assert time.monotonic() - began < SOON + 1
+
+
+@pytest.mark.parametrize("stage", ["GREETING", "EHLO"])
+@pytest.mark.parametrize("answer", ["421 4.3.2 later", "451 4.3.0 busy", "554 5.3.2 never"])
+def test_a_server_that_will_not_begin_is_not_the_messages_fault(
+    smtp_server: SmtpServer, provider: Smtp, stage: str, answer: str
+) -> None:
+    smtp_server.will(stage, answer)
+    assert outcome_of(provider) == RetryLater(answer[:3], answer[4:])
+    assert isinstance(outcome_of(provider), Accepted)
+
+
+@pytest.mark.parametrize("how", tricks.TRICKS)
+@pytest.mark.parametrize("stage", ["STARTTLS", "TLS", "AUTH"])
+def test_the_deadline_holds_while_a_connection_is_secured_and_logged_in(
+    certificate: Certificate, stage: str, how: str
+) -> None:
+    with SmtpServer(tls=certificate.server_context(), login=("ada", "secret")) as server:
+        provider = provider_for(
+            server,
+            SECURITY="starttls",
+            CA_FILE=certificate.path,
+            USERNAME="ada",
+            PASSWORD="secret",
+        )
+        provider.deadline = timedelta(seconds=SOON)
+        server.will(stage, how)
+        began = time.monotonic()
+        assert isinstance(outcome_of(provider), RetryLater)
+        assert time.monotonic() - began < SOON + 1
+        assert not any(c.startswith("MAIL") for c in server.commands)
+        provider.close()
+
+
+@pytest.mark.parametrize("answer", ["454 4.7.0 not now", "501 5.5.4 no", "xyz"])
+def test_a_refused_starttls_sends_nothing_in_the_clear(
+    certificate: Certificate, answer: str
+) -> None:
+    with SmtpServer(tls=certificate.server_context()) as server:
+        provider = provider_for(server, SECURITY="starttls", CA_FILE=certificate.path)
+        server.will("STARTTLS", answer)
+        assert isinstance(outcome_of(provider), RetryLater)
+        assert not any(c.startswith(("MAIL", "DATA")) for c in server.commands)
+        provider.close()
 
 
 def test_nobody_listening_is_retried_later(smtp_server: SmtpServer) -> None:

@@ -17,8 +17,10 @@ from notifier.channels.webhook import LONGEST_WAIT, Webhook, signature_headers
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
+from tests.channels import tricks
 from tests.channels.conftest import SECRET, Certificate, always, make_message
-from tests.channels.http_server import HttpServer
+from tests.channels.http_server import HttpServer, bomb
+from tests.channels.smtp_server import SmtpServer
 
 LOOPBACK = {"NOTIFIER_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8, ::1/128"}
 
@@ -169,30 +171,102 @@ def test_retry_after_is_bounded_whatever_it_says(value: str) -> None:
     assert wait is None or timedelta(0) <= wait <= LONGEST_WAIT
 
 
+SOON = 0.3
+
+
+@pytest.fixture
+def hasty(provider: Webhook) -> Webhook:
+    """A provider that gives up soon."""
+    provider.deadline = timedelta(seconds=SOON)
+    return provider
+
+
+def memory() -> int:
+    """The most KiB this process, in which the server runs too, ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 @pytest.mark.parametrize(
-    "path", ["/reset", "/hang", "/drip-head", "/garbage", "/early", "/huge-head"]
+    "path",
+    [
+        *(f"/line/{trick}" for trick in tricks.TRICKS),
+        *(f"/head/{trick}" for trick in tricks.TRICKS if trick != tricks.CUT),
+        *("/garbage", "/early", "/early-flood", "/switch"),
+    ],
 )
 def test_no_answer_after_the_request_left_is_unsure(
-    http_server: HttpServer, provider: Webhook, path: str
+    http_server: HttpServer, hasty: Webhook, path: str
 ) -> None:
-    began = time.monotonic()
-    assert isinstance(outcome_of(provider, http_server.url(path)), Unsure)
-    assert time.monotonic() - began < 1.5
+    began, before = time.monotonic(), memory()
+    assert isinstance(outcome_of(hasty, http_server.url(path)), Unsure)
+    assert time.monotonic() - began < SOON + 1
+    assert memory() - before < 32 << 10
     assert len(http_server.requests) == 1
+    assert isinstance(outcome_of(hasty, http_server.url("/")), Accepted)
+    assert http_server.connections == 2, "on a connection of its own"
 
 
-@pytest.mark.parametrize("path", ["/drip-body", "/huge", "/bomb"])
-def test_a_body_without_end_costs_neither_time_nor_memory(
-    http_server: HttpServer, provider: Webhook, path: str
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"/body/{trick}" for trick in tricks.TRICKS),
+        *(f"/chunk/{trick}" for trick in tricks.TRICKS),
+        *(f"/trailer/{trick}" for trick in tricks.TRICKS),
+        *(
+            "/head/cut",
+            "/huge",
+            "/bomb",
+            "/lies/1",
+            "/lies/99",
+            "/lies/-1",
+            "/lies/x",
+            "/lies/" + "9" * 5000,
+        ),
+    ],
+)
+def test_the_answer_counts_whatever_its_body_does(
+    http_server: HttpServer, hasty: Webhook, path: str
 ) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.monotonic()
-    outcome = outcome_of(provider, http_server.url(path))
-    assert isinstance(outcome, Accepted)
-    assert time.monotonic() - began < 1.5
+    """The status line said it was taken: a body costs neither time nor memory, nor doubt."""
+    bomb()  # packing it takes time and memory in the server, which is this process
+    began, before = time.monotonic(), memory()
+    assert isinstance(outcome_of(hasty, http_server.url(path)), Accepted)
+    assert time.monotonic() - began < SOON + 1
     assert http_server.written < 32 << 20
-    if path != "/bomb":  # packing the bomb takes memory in the server, which is this process
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
+    assert memory() - before < 32 << 10
+    time.sleep(0.02)  # for a connection that is closed behind its answer
+    assert isinstance(outcome_of(hasty, http_server.url("/")), Accepted)
+
+
+def test_answers_that_come_before_the_final_one_are_not_taken_for_it(
+    http_server: HttpServer, provider: Webhook
+) -> None:
+    for code in (200, 503, 200):
+        outcome = outcome_of(provider, http_server.url(f"/early/{code}"))
+        assert isinstance(outcome, Accepted if code == 200 else RetryLater)
+    assert http_server.connections == 1
+
+
+def test_an_endpoint_that_does_not_read_is_waited_for_no_longer_than_the_deadline(
+    http_server: HttpServer, hasty: Webhook
+) -> None:
+    http_server.deaf = True
+    began = time.monotonic()
+    outcome = outcome_of(hasty, http_server.url("/"), parts={"body": "x" * (16 << 20)})
+    assert outcome == RetryLater("connection", "the request could not be written: TimeoutError")
+    assert time.monotonic() - began < SOON + 1.5
+
+
+@pytest.mark.parametrize("trick", [tricks.HANG, tricks.DRIP, tricks.CUT, tricks.RESET])
+def test_the_deadline_holds_for_a_handshake(hasty: Webhook, trick: str) -> None:
+    """Whoever answers in the clear where TLS is expected was not sent the request."""
+    with SmtpServer() as server:
+        server.will("GREETING", trick)
+        began = time.monotonic()
+        outcome = outcome_of(hasty, f"https://127.0.0.1:{server.port}/")
+        assert isinstance(outcome, RetryLater)
+        assert outcome.code in ("tls", "connect")
+        assert time.monotonic() - began < SOON + 1
 
 
 @pytest.mark.parametrize(("path", "connections"), [("/", 1), ("/chunked", 1), ("/close", 3)])
@@ -242,7 +316,7 @@ def test_https_is_verified_by_name(certificate: Certificate) -> None:
             assert isinstance(outcome, RetryLater)
             assert outcome.code in ("tls", "connect")
         assert len(server.requests) == 1
-        outcome = outcome_of(trusting, server.url("/drip-head", "localhost"))
+        outcome = outcome_of(trusting, server.url("/head/drip", "localhost"))
         assert isinstance(outcome, Unsure)
     trusting.close()
 

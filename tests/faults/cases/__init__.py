@@ -1,0 +1,6 @@
+"""The cases by what is struck; importing this package enters all of them in `CASES`."""
+
+from tests.faults.case import CASES
+from tests.faults.cases import poison, postgres, providers, redis, relay, restart, workers
+
+__all__ = ["CASES", "poison", "postgres", "providers", "redis", "relay", "restart", "workers"]
