@@ -24,7 +24,7 @@ DEADLINE = 1.0
 MEMORY = 48 << 10
 """KiB that a worker's process may grow by at most, whatever it is sent."""
 
-RETRIED = 25.0
+RETRIED = 30.0
 """Seconds in which everything that was put off comes back at the latest: the longest delay, what
 is asked for with Retry-After, and the sending of what hangs until its deadline."""
 
