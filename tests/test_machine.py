@@ -419,7 +419,7 @@ def test_the_engine_does_what_the_model_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # One wait for all, so that one window's retries are one dispatch.
-    monkeypatch.setattr(retry, "random", types.SimpleNamespace(random=lambda: 1.0))
+    monkeypatch.setattr(retry, "random", types.SimpleNamespace(randrange=lambda steps: steps - 1))
     owner = engine_for(database.admin_url)
     with owner.connect() as admin:
         seen: set[str] = set()
