@@ -152,8 +152,8 @@ MUTATIONS = (
     Mutation(
         "a send may outlive its lease",
         DELIVER,
-        "        return time.monotonic() + deadline < chunk.until\n",
-        "        return True\n",
+        "return not worker.stopping() and lease_lasts() and not _turn_is_over(chunk, worker)",
+        "return not worker.stopping() and not _turn_is_over(chunk, worker)",
         "test_takeover.py::test_no_send_starts_that_its_lease_could_not_outlast",
     ),
     Mutation(

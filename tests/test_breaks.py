@@ -35,6 +35,7 @@ from tests.engine import (
     to,
     worker,
 )
+from tests.test_emit import TASK
 
 __all__ = ["configured", "sound"]
 

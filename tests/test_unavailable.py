@@ -20,8 +20,8 @@ from notifier.store import deliveries, dispatches
 from notifier.words import Channel
 from notifier.worker import Worker
 from tests.conftest import Database
+from tests.engine import Scripted, accept, configured, due_now, run_due, sound, to, worker
 from tests.test_breaks import severed
-from tests.test_deliver import Scripted, accept, configured, due_now, run_due, sound, to, worker
 from workers.broker import QoS
 
 __all__ = ["configured", "sound"]
