@@ -53,7 +53,7 @@ OUTCOMES = st.sampled_from(
 ANSWERS = st.sampled_from(
     [Accepted("id", "found"), Rejected("30003", "unreachable"), NotFound(), Unsure("busy")]
 )
-FEW = 40
+FEW = 30
 """Examples in an ordinary run."""
 
 WORDS = st.lists(st.sampled_from(RECEIVED), min_size=1, max_size=3)
