@@ -222,7 +222,9 @@ class Paused:
 
 
 class Waiting(Scripted):
-    """Says what the test says when it is asked."""
+    """Says what the test says when it is asked; not slow, however long that takes."""
+
+    deadline = timedelta(seconds=20)
 
     def __init__(self, paused: Paused) -> None:
         super().__init__(lambda message: paused.ask(message))  # type: ignore[return-value,arg-type]

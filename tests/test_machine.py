@@ -53,7 +53,7 @@ OUTCOMES = st.sampled_from(
 ANSWERS = st.sampled_from(
     [Accepted("id", "found"), Rejected("30003", "unreachable"), NotFound(), Unsure("busy")]
 )
-FEW = 40
+FEW = 20
 """Examples in an ordinary run."""
 
 WORDS = st.lists(st.sampled_from(RECEIVED), min_size=1, max_size=3)
@@ -88,11 +88,14 @@ class Machine(RuleBasedStateMachine):
         self.open: list[tuple[Hand, Paused]] = []
         self.events: list[uuid.UUID] = []
 
-    @initialize(window=st.integers(1, 3))
-    def begin(self, window: int) -> None:
+    @initialize(window=st.integers(1, 3), busy=st.booleans())
+    def begin(self, window: int, busy: bool) -> None:
         self.model = Model(window, self.seen)
         self.emit("email", 8)
         self.emit("sms", 5)
+        if busy:
+            for dispatch in list(self.model.dispatches):
+                self.claim(dispatch, True)
 
     # The world, as it is and as the model has it.
 
@@ -419,7 +422,7 @@ def test_the_engine_does_what_the_model_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # One wait for all, so that one window's retries are one dispatch.
-    monkeypatch.setattr(retry, "random", types.SimpleNamespace(random=lambda: 1.0))
+    monkeypatch.setattr(retry, "random", types.SimpleNamespace(randrange=lambda steps: steps - 1))
     owner = engine_for(database.admin_url)
     with owner.connect() as admin:
         seen: set[str] = set()
