@@ -17,6 +17,7 @@ from notifier import reconcile, record, relay
 from notifier.outcome import Accepted, Unsure
 from notifier.settings import Settings
 from notifier.store import deliveries, dispatches
+from notifier.store.engine import connect
 from notifier.words import Channel
 from notifier.worker import Worker
 from tests.conftest import Database
@@ -182,3 +183,13 @@ def test_a_worker_whose_acknowledgement_failed_takes_more_messages(
     with pytest.raises(RedisGone):
         settle("tag")
     assert counting.can_consume()
+
+
+def test_a_process_that_freezes_in_a_transaction_keeps_its_locks_no_longer_than_its_lease(
+    configured: Settings,
+) -> None:
+    with connect() as connection:
+        shown = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one()
+        connection.rollback()
+        kept = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one()
+    assert (shown, kept) == (f"{configured.lease_seconds:g}s",) * 2

@@ -1,8 +1,9 @@
 """Connections to Postgres: one pool per process, made after the fork."""
 
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import InternalError, OperationalError
 
 from notifier.errors import SettingError
@@ -47,7 +48,19 @@ def pool() -> Engine:
     url = settings().database_url
     if not url:
         raise SettingError("NOTIFIER_DATABASE_URL", "a Postgres URL (or run `notifier up`)")
-    return engine_for(url)
+    engine = engine_for(url)
+    milliseconds = int(settings().lease_seconds * 1000)
+
+    @event.listens_for(engine, "connect")
+    def bound(connection: Any, _: Any) -> None:
+        # A process that freezes in the middle of a transaction keeps the lock on its dispatch:
+        # without a bound nobody could take that over, however long ago its lease has ended.
+        # Not a startup option: PgBouncer refuses those.
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
+        connection.commit()
+
+    return engine
 
 
 def connect() -> Connection:

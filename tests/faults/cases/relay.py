@@ -49,6 +49,10 @@ def both(trial: Trial) -> None:
                 trial.stand.stack.kill_whole(name)
         trial.struck("relay-1, relay-2")
         time.sleep(trial.chance.uniform(0.2, 1.0))
+    # The third fall within a moment: they are started again after a pause of two seconds.
+    names = ("relay-1", "relay-2")
+    await_(lambda: any(trial.stand.stack.is_ready(name) for name in names), 30, "a relay is back")
+    trial.over()
 
 
 @case("beat-killed", "SIGKILL for the beat", may_repeat=False)

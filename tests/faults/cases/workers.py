@@ -85,3 +85,30 @@ def frozen(trial: Trial) -> None:
     trial.stand.stack.carry_on(name)
     # It wakes in the middle of its work: give it the time to do what it must not.
     time.sleep(1.0)
+
+
+@case(
+    "worker-woken",
+    "a worker stopped past its lease goes on while another one has its work in hand",
+    # Half of the processes are away and the receivers slow: the rest of the load takes its time.
+    within=LEASE + 7,
+    may_outlive_claim=True,
+)
+def woken(trial: Trial) -> None:
+    # So that the other one is still at it.
+    trial.stand.mail.latency = trial.stand.endpoint.latency = 0.01
+    trial.begin(0.1, 0.4)
+    name = trial.chance.choice(["worker-1", "worker-2"])
+    trial.stand.stack.kill_whole(name, signal.SIGSTOP)
+    trial.struck(name)
+    await_(
+        lambda: (
+            trial.stand.one("SELECT count(*) FROM public.claims WHERE stood_until IS NOT NULL")
+            or (trial.load.emitted and trial.idle())
+        ),
+        LEASE + 30,
+        "another one took over",
+        every=0.005,
+    )
+    time.sleep(trial.chance.uniform(0, 0.1))
+    trial.stand.stack.carry_on(name)
