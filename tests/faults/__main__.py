@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 import time
@@ -25,6 +26,8 @@ def main() -> int:
         for name in chosen:
             print(f"{name:34} {CASES[name].holds}")
         return 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     began = time.monotonic()
     verdicts = run_all(
         [(n, s) for s in range(options.first, options.first + options.seeds) for n in chosen],

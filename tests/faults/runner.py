@@ -87,7 +87,13 @@ def _work(order: tuple[Any, Any], done: Any, size: int, short: bool, patience: f
 
 
 def _next(order: tuple[Any, Any]) -> Task | None:
-    """The next task of the first queue that has one; all were put there before we began."""
+    """The next task of the first queue that has one; all were put there before we began.
+
+    None as well where the runner was killed: nobody would read the verdict.
+    """
+    runner = multiprocessing.parent_process()
+    if runner is not None and not runner.is_alive():
+        return None
     for tasks in order:
         try:
             task: Task = tasks.get(timeout=0.2)
