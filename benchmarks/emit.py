@@ -31,7 +31,9 @@ def per_second(work: Callable[[int], object], times: int, each: int = 1) -> floa
 
 def measured(running: Bench, tenant: uuid.UUID, http: HTTPConnection, key: str) -> dict[str, float]:
     with (
-        psycopg.connect(running.environment["NOTIFIER_DATABASE_URL"]) as connection,
+        psycopg.connect(
+            running.environment["NOTIFIER_DATABASE_URL"], autocommit=True
+        ) as connection,
         running.admin() as admin,
     ):
         admin.execute("CREATE TABLE IF NOT EXISTS bare_event (id uuid PRIMARY KEY, payload jsonb)")
@@ -50,7 +52,6 @@ def measured(running: Bench, tenant: uuid.UUID, http: HTTPConnection, key: str) 
                     json.dumps({"recipients": [f"r{number}"]}),
                 ),
             )
-            connection.commit()
 
         def post(path: str, body: object) -> None:
             http.request(

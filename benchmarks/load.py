@@ -138,7 +138,7 @@ def all_sent(running: Bench, expected: int) -> None:
 
 
 def emit_one(connection: "psycopg.Connection[object]", tenant_id: uuid.UUID, number: int) -> None:
-    """One event to one recipient, and its commit."""
+    """One event to one recipient; on a connection in autocommit mode, one commit."""
     emit(
         connection,
         MAIL,
@@ -147,7 +147,6 @@ def emit_one(connection: "psycopg.Connection[object]", tenant_id: uuid.UUID, num
         to={"recipients": [f"r{number}"]},
         lane="normal",
     )
-    connection.commit()
 
 
 def produce(work: Callable[..., None], arguments: Sequence[tuple[object, ...]]) -> float:
@@ -175,9 +174,8 @@ def _produce(work: Callable[..., None], ready: object, given: tuple[object, ...]
 
 def emitter(ready: object, url: str, tenant_id: uuid.UUID, first: int, count: int) -> None:
     """A producer: `count` events of one recipient each, one commit each."""
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT 1")
-        connection.commit()
         ready.wait(60)  # type: ignore[attr-defined] # a multiprocessing barrier has no public type
         for number in range(first, first + count):
             emit_one(connection, tenant_id, number)

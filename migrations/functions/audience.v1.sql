@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION notifier.audience_page(
     tenant uuid, event_type text, audience jsonb, after uuid, size int)
 RETURNS TABLE (id uuid, external_id text, locale text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
 BEGIN
     -- The common audiences have statements of their own: the union below costs an emit of one

@@ -1,7 +1,7 @@
 -- The first place where `value` breaks `schema`, as {field, expected}; NULL where it fits.
 -- The schema is the closed subset that notifier.schema accepts at registration.
 CREATE OR REPLACE FUNCTION notifier.check_payload(schema jsonb, value jsonb, field text) RETURNS text[]
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
     kind text := jsonb_typeof(value);
     words text;
@@ -110,18 +110,14 @@ END $$;
 -- of 4,300 digits, and gives up somewhere near a thousand levels.
 -- size: the length of its text; what is short has no room for either and is not looked through.
 CREATE OR REPLACE FUNCTION notifier.json_problem(value jsonb, size int, field text) RETURNS text[]
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    deep constant jsonpath := 'strict $.**{100}';
-    deep_inside constant jsonpath := 'strict $.**{99}';
-    long constant jsonpath := 'strict $.** ? (@ >= 1e1000 || @ <= -1e1000)';
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
-    IF size > 200 AND jsonb_path_exists(value, deep) THEN
+    IF size > 200 AND jsonb_path_exists(value, 'strict $.**{100}') THEN
         RETURN (SELECT ARRAY[field || '.' || e.key, 'at most 100 nested levels'] FROM jsonb_each(value) e
-                WHERE jsonb_path_exists(e.value, deep_inside) LIMIT 1);
-    ELSIF size > 1000 AND jsonb_path_exists(value, long) THEN
+                WHERE jsonb_path_exists(e.value, 'strict $.**{99}') LIMIT 1);
+    ELSIF size > 1000 AND jsonb_path_exists(value, 'strict $.** ? (@ >= 1e1000 || @ <= -1e1000)') THEN
         RETURN (SELECT ARRAY[field || '.' || e.key, 'numbers of at most 1000 digits'] FROM jsonb_each(value) e
-                WHERE jsonb_path_exists(e.value, long) LIMIT 1);
+                WHERE jsonb_path_exists(e.value, 'strict $.** ? (@ >= 1e1000 || @ <= -1e1000)') LIMIT 1);
     END IF;
     RETURN NULL;
 END $$;

@@ -1,6 +1,6 @@
 -- What is wrong with an audience, as {code, field, expected}; NULL where it is of the documented form.
 CREATE OR REPLACE FUNCTION notifier.audience_problem(tenant uuid, audience jsonb) RETURNS text[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
     key text;
     item record;
@@ -84,7 +84,7 @@ END $$;
 
 -- What is wrong with the options of an emit, as {code, field, expected}; NULL where they fit.
 CREATE OR REPLACE FUNCTION notifier.options_problem(options jsonb) RETURNS text[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
     key text;
     value text;
@@ -133,7 +133,8 @@ CREATE OR REPLACE FUNCTION notifier.emit(
     tenant text, event_type text, payload jsonb, audience jsonb, options jsonb,
     OUT event_id uuid, OUT is_new boolean, OUT matched int, OUT created int, OUT refused int,
     OUT correlation_id text, OUT error_code text, OUT error_field text, OUT error_expected text)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off AS $$
 DECLARE
     -- An audience of up to this many recipients fans out in the emitter's transaction.
     inline_limit constant int := 500;

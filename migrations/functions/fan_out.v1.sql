@@ -30,7 +30,7 @@ END $$;
 CREATE OR REPLACE FUNCTION notifier.fan_out_page(
     e notifier.notification_events, after uuid, size int,
     OUT next_after uuid, OUT matched int, OUT created int, OUT refused int)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     event_type notifier.event_types;
     late boolean := e.expires_at <= clock_timestamp();
@@ -121,7 +121,7 @@ END $$;
 -- The explicit addresses of an audience, which belong to no recipient.
 CREATE OR REPLACE FUNCTION notifier.fan_out_addresses(
     e notifier.notification_events, OUT matched int, OUT created int, OUT refused int)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     late boolean := e.expires_at <= clock_timestamp();
     work record;
@@ -167,7 +167,8 @@ END $$;
 -- claim's token. `done` deletes the dispatch. NULL `done` means the claim is lost.
 CREATE OR REPLACE FUNCTION notifier.fan_out_step(
     dispatch_id uuid, claim uuid, lease interval, size int, OUT done boolean, OUT pairs int)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off AS $$
 DECLARE
     work notifier.dispatches;
     e notifier.notification_events;

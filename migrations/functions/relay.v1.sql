@@ -2,7 +2,7 @@
 -- Only what was never rung or claimed is packed: a claimed dispatch keeps its identity and its
 -- count, or a chunk that kills its workers would start counting anew.
 CREATE OR REPLACE FUNCTION notifier.pack() RETURNS int
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     made int;
 BEGIN
@@ -41,8 +41,9 @@ BEGIN
 END $$;
 
 -- Mark what is due as rung, and return it. Chooses per queue, tenants in turn, and never more than
--- the queue has room for: Redis holds only work that is ready. A queue takes few (`partial`)
--- dispatches that are nearly empty, so that under load they wait here, where they are packed.
+-- the queue has room for: Redis holds only work that is ready. Only so many (`partial`) dispatches
+-- that are nearly empty wait in a queue, so that under load they wait here, where they are packed;
+-- half a second later more may follow, because a message may have been lost.
 -- What was rung and not claimed for `again` is rung again.
 CREATE OR REPLACE FUNCTION notifier.ring_due(again interval, room int, partial int)
 RETURNS TABLE (id uuid, kind text, channel text, lane text, rings int, due_at timestamptz)
@@ -72,7 +73,9 @@ BEGIN
               AND q.due_at <= clock_timestamp()
             ORDER BY q.due_at LIMIT 5000) d
     ), waiting AS (
-        SELECT kind, channel, lane, count(*) AS rung FROM due
+        SELECT kind, channel, lane, count(*) AS rung,
+               count(*) FILTER (WHERE last_rung_at > clock_timestamp() - interval '0.5 s') AS just_rung
+        FROM due
         WHERE last_rung_at > clock_timestamp() - again
           AND (lease_until IS NULL OR lease_until < last_rung_at)
         GROUP BY kind, channel, lane
@@ -98,9 +101,9 @@ BEGIN
         SELECT r.id, r.last_rung_at FROM ready r
         LEFT JOIN waiting w ON w.kind = r.kind AND w.channel IS NOT DISTINCT FROM r.channel
                            AND w.lane = r.lane
-        WHERE r.place + coalesce(w.rung, 0) <= CASE
-            WHEN r.kind = 'deliver' AND r.carried * 10 <= notifier.chunk_size(r.channel)
-            THEN least(partial, room) ELSE room END
+        WHERE r.place + coalesce(w.rung, 0) <= room
+          AND (r.kind <> 'deliver' OR r.carried * 10 > notifier.chunk_size(r.channel)
+               OR r.place + coalesce(w.just_rung, 0) <= partial)
     ), locked AS MATERIALIZED (
         -- The second look at last_rung_at is for two relays that chose the same row.
         SELECT d.id FROM notifier.dispatches d JOIN chosen c ON c.id = d.id

@@ -52,12 +52,15 @@ def pool() -> Engine:
     milliseconds = int(settings().lease_seconds * 1000)
 
     @event.listens_for(engine, "connect")
-    def bound(connection: Any, _: Any) -> None:
-        # A process that freezes in the middle of a transaction keeps the lock on its dispatch:
-        # without a bound nobody could take that over, however long ago its lease has ended.
-        # Not a startup option: PgBouncer refuses those.
+    def prepare(connection: Any, _: Any) -> None:
+        # Not startup options: PgBouncer refuses those.
         with connection.cursor() as cursor:
+            # A process that freezes in the middle of a transaction keeps the lock on its dispatch:
+            # without a bound nobody could take that over, however long ago its lease has ended.
             cursor.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
+            # Everything here is looked up by its key. A plan made while a week's partition was
+            # empty would read the whole of it, again and again, as it fills.
+            cursor.execute("SET enable_seqscan = off")
         connection.commit()
 
     return engine
