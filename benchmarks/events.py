@@ -1,7 +1,9 @@
 """Events of one recipient each, one commit each, by four producers: emitted and fully sent.
 
 Starts at the first emit and ends when the last is `sent`: fan-out, packing, ringing, rendering
-and recording run beside the producers, on the same cores.
+and recording run beside the producers, on the same cores. So the baseline has the same processes:
+as many that publish no-op tasks, and the same worker. `full_queue` is the ratio against the easier
+baseline of `celery-noop`, which has nothing to publish.
 """
 
 import time
@@ -40,15 +42,15 @@ def noops_published_and_run(running: Bench) -> float:
 
 
 def run(runs: int) -> Result:
-    """Against no-op tasks taken from a full queue; `published`: against four publishers."""
+    """Against no-op tasks that as many producers publish meanwhile."""
     figures = []
     with bench() as running:
         load.register_types(running)
         tenant = load.tenant(running, PRODUCERS * EVENTS)
         for _ in range(runs):
-            baseline = celery_noop.throughput(running)
+            full = celery_noop.throughput(running)
             with running.worker():
-                published = noops_published_and_run(running)
+                baseline = noops_published_and_run(running)
             with running.worker(), running.process("relay", "relay"):
                 figure = fully_sent(running, tenant)
             figures.append(
@@ -56,11 +58,10 @@ def run(runs: int) -> Result:
                     "figure": figure,
                     "baseline": baseline,
                     "ratio": figure / baseline,
-                    "published": published,
-                    "ratio_published": figure / published,
+                    "full_queue": figure / full,
                 }
             )
         running.await_none()
         running.check()
         load.all_sent(running, PRODUCERS * EVENTS * runs)
-    return result("events", "events/s", "celery-noop tasks/s", figures)
+    return result("events", "events/s", "no-op tasks published and run, tasks/s", figures)
