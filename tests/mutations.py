@@ -211,14 +211,14 @@ MUTATIONS = (
     Mutation(
         "no journal",
         DELIVERIES,
-        "FROM moved WHERE moved.won\n",
-        "FROM moved WHERE false\n",
+        "WHERE moved.won\n",
+        "WHERE false\n",
         "test_deliver.py::test_an_accepted_message_is_sent_and_its_dispatch_gone",
     ),
     Mutation(
         "a retry carries what a receipt has finished",
         DISPATCHES,
-        '"WHERE d.status = ANY(%s::text[]) HAVING count(*) > 0"',
+        'f"WHERE {_STATUS_OF_X} = ANY(%s::text[]) HAVING count(*) > 0"',
         '"WHERE %s::text[] IS NOT NULL HAVING count(*) > 0"',
         "test_breaks.py::test_what_a_receipt_has_settled_is_not_sent_again",
     ),

@@ -58,14 +58,18 @@ class Move:
     detail: str | None = None
 
 
-_LOAD = """
+# By a list of ids and its bounds, never by a join: a plan made while a partition was small would
+# join by reading the whole of it, for as long as the plan is kept. The bounds spare the look into
+# every other partition.
+_BY_ID = "{0}.id = ANY(%(ids)s::uuid[]) AND {0}.id BETWEEN %(low)s::uuid AND %(high)s::uuid"
+
+_LOAD = f"""
 SELECT d.id, d.event_id, d.tenant_id, d.recipient_id, d.contact_point_id, d.template_id, d.address,
        d.locale, d.status, d.attempts,
        r.external_id, r.name, r.locale AS recipient_locale, r.timezone, r.attributes
-FROM unnest(%s::uuid[]) WITH ORDINALITY AS carried(id, n)
-JOIN notifier.notification_deliveries d ON d.id = carried.id
-LEFT JOIN notifier.recipients r ON r.id = d.recipient_id
-ORDER BY carried.n
+FROM notifier.notification_deliveries d
+LEFT JOIN LATERAL (SELECT * FROM notifier.recipients x WHERE x.id = d.recipient_id OFFSET 0) r ON true
+WHERE {_BY_ID.format("d")}
 """
 
 _SECRETS = """
@@ -73,14 +77,31 @@ SELECT c.id, c.secret FROM unnest(%s::uuid[]) AS x(id)
 JOIN notifier.contact_points c ON c.id = x.id WHERE c.secret IS NOT NULL
 """
 
-_EVENTS = """
+_EVENTS = f"""
 SELECT e.id, e.type, e.payload, e.correlation_id, e.created_at, e.expires_at, e.tenant_id,
        t.name AS tenant_name, k.category, k.mutable
-FROM unnest(%s::uuid[]) AS x(id)
-JOIN notifier.notification_events e ON e.id = x.id
-JOIN notifier.tenants t ON t.id = e.tenant_id
-JOIN notifier.event_types k ON k.name = e.type
+FROM notifier.notification_events e
+CROSS JOIN LATERAL (SELECT * FROM notifier.tenants x WHERE x.id = e.tenant_id OFFSET 0) t
+CROSS JOIN LATERAL (SELECT * FROM notifier.event_types x WHERE x.name = e.type OFFSET 0) k
+WHERE {_BY_ID.format("e")}
 """
+
+_STANDING = f"""
+SELECT d.id, d.status, d.attempts FROM notifier.notification_deliveries d WHERE {_BY_ID.format("d")}
+"""
+
+_STOPPED = f"""
+SELECT c.event_id, c.delivery_id, false FROM notifier.event_cancellations c
+WHERE c.event_id = ANY(%(ids)s::uuid[])
+UNION ALL
+SELECT e.id, NULL, true FROM notifier.notification_events e
+WHERE {_BY_ID.format("e")} AND e.expires_at <= clock_timestamp()
+"""
+
+
+def by_id(ids: Sequence[uuid.UUID]) -> dict[str, Any]:
+    """The parameters of a look-up by id; `ids` is not empty."""
+    return {"ids": list(ids), "low": min(ids), "high": max(ids)}
 
 
 def load(
@@ -90,7 +111,10 @@ def load(
 
     secrets_too: with the signing secrets of their contact points, for channels that sign.
     """
-    rows = connection.exec_driver_sql(_LOAD, (list(ids),)).all()
+    if not ids:
+        return []
+    found = {row[0]: row for row in connection.exec_driver_sql(_LOAD, by_id(ids))}
+    rows = [found[i] for i in ids if i in found]
     secrets: dict[uuid.UUID, str] = {}
     if secrets_too:
         points = [row[4] for row in rows if row[4] is not None]
@@ -125,17 +149,20 @@ def standing(
     connection: Connection, ids: Sequence[uuid.UUID]
 ) -> dict[uuid.UUID, tuple[Status, int]]:
     """The status and the attempts of each delivery, in the order of `ids`."""
-    rows = connection.exec_driver_sql(
-        "SELECT d.id, d.status, d.attempts FROM unnest(%s::uuid[]) WITH ORDINALITY AS x(id, n) "
-        "JOIN notifier.notification_deliveries d ON d.id = x.id ORDER BY x.n",
-        (list(ids),),
-    )
-    return {row[0]: (Status(row[1]), row[2]) for row in rows}
+    if not ids:
+        return {}
+    found = {
+        row[0]: (Status(row[1]), row[2])
+        for row in connection.exec_driver_sql(_STANDING, by_id(ids))
+    }
+    return {i: found[i] for i in ids if i in found}
 
 
 def load_events(connection: Connection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LoadedEvent]:
     """The events of a dispatch's deliveries, by id."""
-    return {row[0]: LoadedEvent(*row) for row in connection.exec_driver_sql(_EVENTS, (list(ids),))}
+    if not ids:
+        return {}
+    return {row[0]: LoadedEvent(*row) for row in connection.exec_driver_sql(_EVENTS, by_id(ids))}
 
 
 def stopped(
@@ -145,15 +172,7 @@ def stopped(
     events: set[uuid.UUID] = set()
     deliveries: set[uuid.UUID] = set()
     expired: set[uuid.UUID] = set()
-    for event_id, delivery_id, late in connection.exec_driver_sql(
-        "SELECT c.event_id, c.delivery_id, false FROM unnest(%(ids)s::uuid[]) AS x(id) "
-        "JOIN notifier.event_cancellations c ON c.event_id = x.id "
-        "UNION ALL "
-        "SELECT e.id, NULL, true FROM unnest(%(ids)s::uuid[]) AS x(id) "
-        "JOIN notifier.notification_events e ON e.id = x.id "
-        "WHERE e.expires_at <= clock_timestamp()",
-        {"ids": list(event_ids)},
-    ):
+    for event_id, delivery_id, late in connection.exec_driver_sql(_STOPPED, by_id(event_ids)):
         if late:
             expired.add(event_id)
         elif delivery_id is None:
@@ -165,10 +184,8 @@ def stopped(
 
 # The facts are written whatever the status is by now (a callback may have been faster); the
 # status only where it is still what the worker read, and the journal only tells moves that won.
-_MOVE = """
-WITH told AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(details)s::text[]) AS x(id, detail)
-), moved AS (
+_MOVE = f"""
+WITH moved AS (
     UPDATE notifier.notification_deliveries d
     SET status = CASE WHEN d.status = %(before)s THEN %(after)s ELSE d.status END,
         updated_at = CASE WHEN d.status = %(before)s THEN now() ELSE d.updated_at END,
@@ -179,14 +196,15 @@ WITH told AS (
         sent_at = CASE WHEN %(sent)s THEN coalesce(d.sent_at, now()) ELSE d.sent_at END,
         delivered_at = CASE WHEN %(delivered)s THEN coalesce(d.delivered_at, now())
                             ELSE d.delivered_at END
-    FROM told WHERE d.id = told.id
-    RETURNING d.id, told.detail, d.updated_at = now() AS won
+    WHERE {_BY_ID.format("d")}
+    RETURNING d.id, d.updated_at = now() AS won
 )
 INSERT INTO notifier.delivery_journal
     (delivery_id, at, actor, from_status, to_status, attempt, claim, provider, code, detail)
 SELECT moved.id, now(), %(actor)s, %(before)s, %(after)s, %(attempts)s, %(claim)s, %(provider)s,
-       %(code)s, moved.detail
-FROM moved WHERE moved.won
+       %(code)s, told.detail
+FROM moved JOIN unnest(%(ids)s::uuid[], %(details)s::text[]) AS told(id, detail) ON told.id = moved.id
+WHERE moved.won
 """
 
 
@@ -207,7 +225,7 @@ def move(connection: Connection, actor: Actor, moves: Sequence[Move], claim: int
         won += connection.exec_driver_sql(
             _MOVE,
             {
-                "ids": [m.id for m in members],
+                **by_id([m.id for m in members]),
                 "details": [m.detail for m in members],
                 "actor": actor,
                 "before": before,

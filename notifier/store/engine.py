@@ -9,7 +9,7 @@ from sqlalchemy.exc import InternalError, OperationalError
 from notifier.errors import SettingError
 from notifier.settings import settings
 
-__all__ = ["UNAVAILABLE", "Connection", "connect", "engine_for", "pool", "statement"]
+__all__ = ["UNAVAILABLE", "Connection", "connect", "engine_for", "pool", "read_all", "statement"]
 
 UNAVAILABLE = (OperationalError, InternalError)
 """What a statement raises while Postgres can not do its work, and may do it again by itself later:
@@ -58,8 +58,8 @@ def pool() -> Engine:
             # A process that freezes in the middle of a transaction keeps the lock on its dispatch:
             # without a bound nobody could take that over, however long ago its lease has ended.
             cursor.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
-            # Everything here is looked up by its key. A plan made while a week's partition was
-            # empty would read the whole of it, again and again, as it fills.
+            # Everything here is looked up by its key, a chunk's worth at most. A plan made while a
+            # week's partition was empty would read the whole of it, again and again, as it fills.
             cursor.execute("SET enable_seqscan = off")
         connection.commit()
 
@@ -69,6 +69,11 @@ def pool() -> Engine:
 def connect() -> Connection:
     """A connection of this process's pool, for a `with` block."""
     return pool().connect()
+
+
+def read_all(connection: Connection) -> None:
+    """Let this transaction read whole tables: it asks about everything there is."""
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
 
 
 def statement() -> Connection:

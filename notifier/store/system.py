@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from notifier.store.engine import read_all
 from notifier.words import Severity
 
 
@@ -87,6 +88,7 @@ CHECKS = {
 
 def violations(connection: Connection) -> dict[str, int]:
     """The checks that do not hold, with how many rows break each."""
+    read_all(connection)
     broken = {}
     for name, query in CHECKS.items():
         count = connection.exec_driver_sql(f"SELECT count(*) FROM ({query}) broken").scalar_one()
