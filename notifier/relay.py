@@ -31,7 +31,7 @@ SOON = 0.0005
 """Seconds until the look after a poke, or after work was found, doubled from look to look: a poke
 may be a moment ahead of the commit it speaks of, and where there was work there is often more."""
 
-REST, LONGEST_REST = 4.0, 0.05
+REST, LONGEST_REST = 4.0, 0.02
 """After a look that found work, rest this many times as long as it took, at most so many seconds.
 What arrives meanwhile is packed into one chunk, and a busy relay leaves the machine to others."""
 
