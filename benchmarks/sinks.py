@@ -59,7 +59,8 @@ def sink(kind: str) -> Iterator[Sink]:
         yield Sink(process)
     finally:
         process.kill()
-        process.wait()
+        # Waits, and closes the pipes.
+        process.communicate()
 
 
 class _Smtp(asyncio.Protocol):
