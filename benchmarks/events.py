@@ -8,6 +8,7 @@ baseline of `celery-noop`, which has nothing to publish.
 
 import time
 import uuid
+from multiprocessing.synchronize import Barrier
 
 from benchmarks import celery_noop, load
 from benchmarks.bench import Bench, Result, bench, noop, result
@@ -26,10 +27,10 @@ def fully_sent(running: Bench, tenant: uuid.UUID) -> float:
     return PRODUCERS * EVENTS / (running.await_none() - began)
 
 
-def publish_noops(ready: object, count: int) -> None:
+def publish_noops(ready: Barrier, count: int) -> None:
     """A producer of the baseline: as many tasks as the other emits events."""
     noop()
-    ready.wait(60)  # type: ignore[attr-defined] # a multiprocessing barrier has no public type
+    ready.wait(60)
     for _ in range(count):
         noop()
 

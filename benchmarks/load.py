@@ -4,6 +4,7 @@ import multiprocessing
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from multiprocessing.synchronize import Barrier
 
 import psycopg
 
@@ -150,13 +151,13 @@ def emit_one(connection: "psycopg.Connection[object]", tenant_id: uuid.UUID, num
 
 
 def produce(work: Callable[..., None], arguments: Sequence[tuple[object, ...]]) -> float:
-    """Run `work(*arguments)` in a process each, to the end; when they began, by `time.monotonic`.
+    """Run `work(barrier, *arguments)` in a process each, to the end; when they began.
 
-    They start together, after each has opened what it needs.
+    By `time.monotonic`. They start together, after each has opened what it needs.
     """
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(len(arguments) + 1)
-    started = [context.Process(target=_produce, args=(work, ready, given)) for given in arguments]
+    started = [context.Process(target=work, args=(ready, *given)) for given in arguments]
     for process in started:
         process.start()
     ready.wait(60)
@@ -168,14 +169,10 @@ def produce(work: Callable[..., None], arguments: Sequence[tuple[object, ...]]) 
     return began
 
 
-def _produce(work: Callable[..., None], ready: object, given: tuple[object, ...]) -> None:
-    work(ready, *given)
-
-
-def emitter(ready: object, url: str, tenant_id: uuid.UUID, first: int, count: int) -> None:
+def emitter(ready: Barrier, url: str, tenant_id: uuid.UUID, first: int, count: int) -> None:
     """A producer: `count` events of one recipient each, one commit each."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT 1")
-        ready.wait(60)  # type: ignore[attr-defined] # a multiprocessing barrier has no public type
+        ready.wait(60)
         for number in range(first, first + count):
             emit_one(connection, tenant_id, number)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 
 import psutil
 
@@ -61,10 +61,11 @@ class Profile:
 
     def seconds(self) -> dict[str, float]:
         """Processor seconds by role, the greatest first."""
-        spent: Counter[str] = Counter()
+        spent: defaultdict[str, float] = defaultdict(float)
         for key, (role, seconds) in self._seen.items():
-            spent[role] += seconds - self._before.get(key, 0.0)  # type: ignore[assignment]
-        return {role: seconds for role, seconds in spent.most_common() if seconds > 0.005}
+            spent[role] += seconds - self._before.get(key, 0.0)
+        ranked = sorted(spent.items(), key=lambda item: -item[1])
+        return {role: seconds for role, seconds in ranked if seconds > 0.005}
 
 
 def _role(process: psutil.Process, us: psutil.Process) -> str | None:

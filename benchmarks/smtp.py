@@ -4,7 +4,6 @@ With Postfix's tools the sink is its smtp-sink, for both sides. Without them the
 own, and the baseline is a bare loop of Python's smtplib; the result says which it was.
 """
 
-import multiprocessing
 import os
 import shutil
 import smtplib
@@ -12,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier
 from typing import Any
 
 from benchmarks import load
@@ -73,11 +73,12 @@ def source(program: str, port: int, count: int) -> float:
     return count / (time.monotonic() - started)
 
 
-def plain_loop(port: int, count: int) -> None:
+def plain_loop(ready: Barrier, port: int, count: int) -> None:
     """A bare sender: one connection, one message after another."""
     client = smtplib.SMTP("127.0.0.1", port)
-    body = b"Subject: bench\r\n\r\n" + b"x" * 78 + b"\r\n" * 1
+    body = b"Subject: bench\r\n\r\n" + b"x" * 78 + b"\r\n"
     message = body * (MESSAGE_BYTES // len(body))
+    ready.wait(60)
     for _ in range(count):
         client.sendmail("bench@example.com", ["r@example.com"], message)
     client.quit()
@@ -85,17 +86,8 @@ def plain_loop(port: int, count: int) -> None:
 
 def plain(port: int, count: int) -> float:
     """Messages a second from as many bare senders as our worker has processes."""
-    context = multiprocessing.get_context("spawn")
-    senders = [
-        context.Process(target=plain_loop, args=(port, count // CONCURRENCY))
-        for _ in range(CONCURRENCY)
-    ]
-    started = time.monotonic()
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
-    return count / (time.monotonic() - started)
+    began = load.produce(plain_loop, [(port, count // CONCURRENCY)] * CONCURRENCY)
+    return count / (time.monotonic() - began)
 
 
 def environment(port: int) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 Both sides post the same number of bytes from as many processes and threads to the same endpoint.
 """
 
-import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.synchronize import Barrier
 
 from benchmarks import load
 from benchmarks.bench import CONCURRENCY, Bench, Result, bench, result
@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.0/8"
 BODY = b'{"to": "Recipient 12345", "offer": "spring"}'
 
 
-def bare_loop(url: str, count: int) -> None:
+def bare_loop(ready: Barrier, url: str, count: int) -> None:
     """Post `BODY` from `THREADS` threads, one request after another in each."""
     client = http.Client(None, egress.parse_networks(LOOPBACK))
     to = http.target(url)
@@ -32,6 +32,7 @@ def bare_loop(url: str, count: int) -> None:
             )
             assert answer.status == 204, answer.line
 
+    ready.wait(60)
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(post, [count // THREADS] * THREADS))
     client.close()
@@ -39,24 +40,8 @@ def bare_loop(url: str, count: int) -> None:
 
 def bare(url: str, count: int) -> float:
     """Requests a second of bare loops in as many processes as our worker has."""
-    context = multiprocessing.get_context("spawn")
-    ready = context.Barrier(CONCURRENCY + 1)
-    loops = [
-        context.Process(target=_start, args=(ready, url, count // CONCURRENCY))
-        for _ in range(CONCURRENCY)
-    ]
-    for loop in loops:
-        loop.start()
-    ready.wait(60)
-    started = time.monotonic()
-    for loop in loops:
-        loop.join()
-    return count / (time.monotonic() - started)
-
-
-def _start(ready: object, url: str, count: int) -> None:
-    ready.wait(60)  # type: ignore[attr-defined] # a multiprocessing barrier has no public type
-    bare_loop(url, count)
+    began = load.produce(bare_loop, [(url, count // CONCURRENCY)] * CONCURRENCY)
+    return count / (time.monotonic() - began)
 
 
 def measured(running: Bench, endpoint: Sink) -> float:
