@@ -18,21 +18,22 @@ WEEKS = 4
 SENT = 100_000
 WARM, LONG = 10_000, 1_000_000
 
-_FILL_DELIVERIES = """
-INSERT INTO notifier.notification_deliveries
-    (id, event_id, tenant_id, channel, address, locale, status, attempts, provider, updated_at,
-     sent_at)
-SELECT (left(notifier.id_floor(at)::text, 14) || '7' || substr(md5(n::text), 1, 3) || '-8'
-        || substr(md5(n::text), 4, 3) || '-' || substr(md5(n::text), 7, 12))::uuid,
-       %(event)s, %(tenant)s, 'email', 'old' || n || '@example.com', 'en', 'sent', 1, 'null', at, at
-FROM (SELECT n, now() - %(weeks)s * interval '7 days' * (1 - n::float8 / %(rows)s) AS at
-      FROM generate_series(%(first)s, %(last)s) n) x
-"""
-_FILL_JOURNAL = """
+_FILL = """
+WITH kept AS (
+    INSERT INTO notifier.notification_deliveries
+        (id, event_id, tenant_id, channel, address, locale, status, attempts, provider, updated_at,
+         sent_at)
+    SELECT (left(notifier.id_floor(at)::text, 14) || '7' || substr(md5(n::text), 1, 3) || '-8'
+            || substr(md5(n::text), 4, 3) || '-' || substr(md5(n::text), 7, 12))::uuid,
+           %(event)s, %(tenant)s, 'email', 'old' || n || '@example.com', 'en', 'sent', 1, 'null',
+           at, at
+    FROM (SELECT n, now() - %(weeks)s * interval '7 days' * (1 - n::float8 / %(rows)s) AS at
+          FROM generate_series(%(first)s, %(last)s) n) x
+    RETURNING id, sent_at
+)
 INSERT INTO notifier.delivery_journal
     (delivery_id, at, actor, from_status, to_status, attempt, provider)
-SELECT d.id, d.sent_at, 'engine', 'queued', 'sent', 1, 'null'
-FROM notifier.notification_deliveries d WHERE d.id >= %(low)s
+SELECT id, sent_at, 'engine', 'queued', 'sent', 1, 'null' FROM kept
 """
 
 
@@ -45,13 +46,8 @@ def fill(running: Bench, tenant: uuid.UUID) -> None:
         event = uuid.uuid4()
         step = KEPT // 10
         for first in range(0, KEPT, step):
-            (low,) = admin.execute(
-                "SELECT coalesce(max(id), '00000000-0000-0000-0000-000000000000') "
-                "FROM notifier.notification_deliveries WHERE event_id = %s",
-                (event,),
-            ).fetchone() or (None,)
             admin.execute(
-                _FILL_DELIVERIES,
+                _FILL,
                 {
                     "event": event,
                     "tenant": tenant,
@@ -61,7 +57,6 @@ def fill(running: Bench, tenant: uuid.UUID) -> None:
                     "last": first + step - 1,
                 },
             )
-            admin.execute(_FILL_JOURNAL, {"low": low})
         admin.execute("VACUUM ANALYZE")
 
 
