@@ -4,16 +4,18 @@ The reader feeds: a message is given out only for an outcome that was read. Whet
 begin is asked in the thread that is about to begin it (the lease may run low, or somebody said
 stop); what was not begun is not yielded.
 
-A batch begins with one thread and gets another whenever no outcome has come for a moment: a
-server that answers at once is served twice as fast by one thread as by eight (they contend
-for the interpreter), one that takes its time by as many as there may be.
+A batch begins with one thread and gets another whenever outcomes come slowly: a server that answers
+at once is served twice as fast by one thread as by eight (they contend for the interpreter), one
+that takes its time by as many as there may be. A moment's silence among many quick outcomes is the
+machine's, not the server's, and brings in nobody.
 """
 
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Event, Thread
 
 from notifier.channels.contract import MayStart, Message
@@ -21,11 +23,19 @@ from notifier.outcome import Outcome, Unsure
 
 log = logging.getLogger("notifier.channels")
 
-AHEAD = 2
-"""Messages given out per thread: one in hand, one waiting, so that no thread idles."""
+AHEAD = 16
+"""Messages given out per thread: one in hand, the others waiting, so that no thread idles while the
+reader naps."""
+
+NAP = 0.001
+"""Seconds the reader sleeps when there is no outcome: woken for each, it would contend for the
+interpreter with the threads that send."""
 
 PATIENCE = 0.002
-"""Seconds without an outcome after which another thread joins."""
+"""Seconds an outcome may take, on average since the last thread joined, before another joins."""
+
+STALL = 0.02
+"""Seconds without any outcome after which another thread joins, however quick the others were."""
 
 
 def share(
@@ -50,6 +60,8 @@ def share(
     done: SimpleQueue[tuple[Message, Outcome | None]] = SimpleQueue()
     stopped = Event()
     threads: list[Thread] = []
+    joined = heard = 0.0
+    told = 0
 
     def work() -> None:
         while (message := todo.get()) is not None:
@@ -66,17 +78,25 @@ def share(
         return True
 
     def join_in() -> None:
+        nonlocal joined, told
+        joined, told = time.monotonic(), 0
         thread = Thread(target=work, name="notifier-send", daemon=True)
         thread.start()
         threads.append(thread)
 
     def next_done() -> tuple[Message, Outcome | None]:
-        while len(threads) < hands and not todo.empty():
-            try:
-                return done.get(timeout=PATIENCE)
-            except Empty:
+        nonlocal heard, told
+        if done.empty():
+            time.sleep(NAP)
+        while done.empty() and len(threads) < hands and not todo.empty():
+            now = time.monotonic()
+            if now - joined > PATIENCE * (told + 1) or now - heard > STALL:
                 join_in()
-        return done.get()
+                heard = now
+            time.sleep(NAP)
+        outcome = done.get()
+        heard, told = time.monotonic(), told + 1
+        return outcome
 
     waiting = iter(messages)
     given = 0

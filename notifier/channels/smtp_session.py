@@ -53,10 +53,15 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """code: three digits. text: the lines after it, joined and shortened."""
+    """code: three digits. words: the lines after it, as they came."""
 
     code: int
-    text: str
+    words: bytes
+
+    @property
+    def text(self) -> str:
+        """The words on one line, shortened; made when asked for, as most replies only say yes."""
+        return _words(self.words)
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}".strip()
@@ -226,7 +231,7 @@ class Session(smtplib.SMTP):
     def _reply(self) -> Reply:
         code, words = self.getreply()
         self.closing = code == 421
-        return Reply(code, _words(words))
+        return Reply(code, words)
 
 
 def refused(reply: Reply, of_recipient: bool) -> Outcome:
