@@ -23,9 +23,9 @@ from notifier.outcome import Outcome, Unsure
 
 log = logging.getLogger("notifier.channels")
 
-AHEAD = 16
-"""Messages given out per thread: one in hand, the others waiting, so that no thread idles while the
-reader naps."""
+AHEAD = 32
+"""Messages given out whose outcome is not read yet, so that no thread idles while the reader naps;
+where there are many threads, two for each."""
 
 NAP = 0.001
 """Seconds the reader sleeps when there is no outcome: woken for each, it would contend for the
@@ -100,7 +100,7 @@ def share(
 
     waiting = iter(messages)
     given = 0
-    for message in islice(waiting, hands * AHEAD):
+    for message in islice(waiting, max(AHEAD, 2 * hands)):
         todo.put(message)
         given += 1
     try:
