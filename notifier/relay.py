@@ -17,7 +17,7 @@ from notifier.settings import Settings
 from notifier.store import dispatches, system
 from notifier.store.dispatches import Rung
 from notifier.store.engine import UNAVAILABLE, connect, statement
-from notifier.words import Severity
+from notifier.words import Lane, Severity
 
 log = logger("relay")
 
@@ -28,12 +28,15 @@ PARTIAL = 1
 """Nearly empty dispatches that may wait in one queue; more of them wait here and are packed."""
 
 SOON = 0.0005
-"""Seconds until the look after a poke, or after work was found, doubled from look to look: a poke
-may be a moment ahead of the commit it speaks of, and where there was work there is often more."""
+"""Seconds until the look after a poke, or after small work was found, doubled from look to look: a
+poke may be a moment ahead of the commit it speaks of, and where there was an event there are often
+more."""
 
 REST, LONGEST_REST = 4.0, 0.02
-"""After a look that found work, rest this many times as long as it took, at most so many seconds.
-What arrives meanwhile is packed into one chunk, and a busy relay leaves the machine to others."""
+"""After a look that found small work, deaf to pokes for this many times as long as it took, at most
+so many seconds. What arrives meanwhile is packed into one chunk, and a busy relay leaves the
+machine to others. Not after critical work, which nothing else may hold up, nor after full chunks:
+their queue holds enough until the next look."""
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at whether Redis has lost its queues."""
@@ -58,7 +61,8 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
                 notice_lost_queue()
                 look_due = time.monotonic() + LOOK_EVERY
             looked = time.monotonic()
-            if relay_once(settings):
+            rung = relay_once(settings)
+            if any(work.is_small and work.lane is not Lane.CRITICAL for work in rung):
                 time.sleep(min(REST * (time.monotonic() - looked), LONGEST_REST))
                 pause = SOON
             else:
@@ -71,8 +75,8 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
     log.info("relay_stopped")
 
 
-def relay_once(settings: Settings) -> int:
-    """Pack and ring what is due now; how many dispatches were rung.
+def relay_once(settings: Settings) -> list[Rung]:
+    """Pack and ring what is due now; what was rung.
 
     Rings after its own commit: a worker must find the dispatch, and a relay that dies between
     the two leaves a dispatch that is rung again a little later.
@@ -93,7 +97,7 @@ def relay_once(settings: Settings) -> int:
             raise
     if rung:
         log.debug("rung", dispatches=len(rung), again=sum(work.rings > 1 for work in rung))
-    return len(rung)
+    return rung
 
 
 def _take_back(rung: list[Rung]) -> None:

@@ -111,7 +111,7 @@ def test_messages_published_twice_make_one_call_a_mail(
     database: Database, connection: Connection, tenant: uuid.UUID, tmp_path: Path, calls: Path
 ) -> None:
     mails(connection, tenant, 10, events=20)
-    assert relay.relay_once(settings()) == 1, "twenty small dispatches are packed into one"
+    assert len(relay.relay_once(settings())) == 1, "twenty small dispatches are packed into one"
     for row in database.query("SELECT id, channel, lane FROM notifier.dispatches"):
         for _ in range(3):
             queue.ring(row.id, DispatchKind.DELIVER, row.channel, row.lane)

@@ -17,6 +17,7 @@ from notifier import reconcile, record, relay
 from notifier.outcome import Accepted, Unsure
 from notifier.settings import Settings
 from notifier.store import deliveries, dispatches
+from notifier.store.dispatches import Rung
 from notifier.store.engine import connect
 from notifier.words import Channel
 from notifier.worker import Worker
@@ -146,7 +147,7 @@ def test_the_relay_outlives_whatever_postgres_and_redis_raise(
     faults: list[Exception] = [severed(), read_only(), CeleryError("timed out"), OSError("reset")]
     once = relay.relay_once
 
-    def fails_at_first(settings: Settings) -> int:
+    def fails_at_first(settings: Settings) -> list[Rung]:
         if faults:
             raise faults.pop()
         return once(settings)

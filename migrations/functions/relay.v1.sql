@@ -46,7 +46,7 @@ END $$;
 -- half a second later more may follow, because a message may have been lost.
 -- What was rung and not claimed for `again` is rung again.
 CREATE OR REPLACE FUNCTION notifier.ring_due(again interval, room int, partial int)
-RETURNS TABLE (id uuid, kind text, channel text, lane text, rings int, due_at timestamptz)
+RETURNS TABLE (id uuid, kind text, channel text, lane text, rings int, due_at timestamptz, is_small bool)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 BEGIN
@@ -112,5 +112,6 @@ BEGIN
     )
     UPDATE notifier.dispatches d SET last_rung_at = clock_timestamp(), rings = least(d.rings + 1, 32000)
     FROM locked WHERE d.id = locked.id
-    RETURNING d.id, d.kind, d.channel, d.lane, d.rings::int, d.due_at;
+    RETURNING d.id, d.kind, d.channel, d.lane, d.rings::int, d.due_at,
+              d.kind = 'deliver' AND cardinality(d.delivery_ids) * 10 <= notifier.chunk_size(d.channel);
 END $$;

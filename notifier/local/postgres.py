@@ -119,6 +119,9 @@ class Postgres:
             "unix_socket_directories": "",
             "max_connections": 200,
             "shared_buffers": "256MB" if memory() >= 2 << 30 else "64MB",
+            # A new WAL file holds up every commit for some 60 ms: keep some, to write over.
+            "min_wal_size": "1GB",
+            "max_wal_size": "2GB",
             "logging_collector": "off",
             "log_destination": "stderr",
         }

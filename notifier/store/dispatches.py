@@ -27,6 +27,8 @@ class Rung:
     channel: Channel | None
     lane: Lane
     rings: int
+    is_small: bool
+    """Whether it carries at most a tenth of a chunk."""
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ def ring(connection: Connection, *, again: timedelta, room: int, partial: int) -
             row.channel and Channel(row.channel),
             Lane(row.lane),
             row.rings,
+            row.is_small,
         )
         for row in sorted(rows, key=lambda row: (order.index(Lane(row.lane)), row.due_at))
     ]
