@@ -183,14 +183,14 @@ MUTATIONS = (
         DISPATCHES,
         "AND cardinality(d.delivery_ids) = %(carried)s",
         "AND %(carried)s::int > 0",
-        "test_breaks.py::test_outcomes_whose_commit_fails_are_written_once",
+        "test_record.py::test_outcomes_whose_commit_fails_are_written_once",
     ),
     Mutation(
         "a step whose acknowledgement was lost is taken for a lost claim",
         RECORD,
         "won = time.monotonic() < chunk.until\n",
         "won = False\n",
-        "test_breaks.py::test_outcomes_whose_commit_fails_are_written_once",
+        "test_record.py::test_outcomes_whose_commit_fails_are_written_once",
     ),
     Mutation(
         "the twin is deleted before its outcomes are written",
@@ -199,14 +199,14 @@ MUTATIONS = (
         "            return False\n"
         "    with connect() as connection, connection.begin():\n"
         "        deliveries.move(",
-        "test_breaks.py::test_outcomes_whose_commit_fails_are_written_once",
+        "test_record.py::test_outcomes_whose_commit_fails_are_written_once",
     ),
     Mutation(
         "a status moves wherever it stands",
         DELIVERIES,
         "SET status = CASE WHEN d.status = %(before)s THEN %(after)s ELSE d.status END,",
         "SET status = %(after)s,",
-        "test_breaks.py::test_what_a_receipt_has_settled_is_not_sent_again",
+        "test_record.py::test_what_a_receipt_has_settled_is_not_sent_again",
     ),
     Mutation(
         "no journal",
@@ -220,7 +220,7 @@ MUTATIONS = (
         DISPATCHES,
         'f"WHERE {_STATUS_OF_X} = ANY(%s::text[]) HAVING count(*) > 0"',
         '"WHERE %s::text[] IS NOT NULL HAVING count(*) > 0"',
-        "test_breaks.py::test_what_a_receipt_has_settled_is_not_sent_again",
+        "test_record.py::test_what_a_receipt_has_settled_is_not_sent_again",
     ),
     # Stopping.
     Mutation(

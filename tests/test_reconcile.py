@@ -1,14 +1,16 @@
 """Calls in doubt on channels that must not repeat them."""
 
 import uuid
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
-from notifier import reconcile
+from notifier import deliver, emit, reconcile, register
 from notifier.channels.contract import Message
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, Unsure
 from notifier.settings import Settings
+from notifier.store import audience
 from tests.conftest import Database
 from tests.engine import (
     Died,
@@ -79,3 +81,84 @@ def test_what_no_provider_can_settle_becomes_unknown_and_waits_for_an_operator(
     reconcile.reconcile(dispatch, worker(configured, silent, doubt_seconds=0))
     assert database.statuses() == {"unknown": 1}
     assert database.one("SELECT count(*) FROM notifier.in_doubt") == 1
+
+
+def test_a_call_in_doubt_is_asked_about_though_it_renders_no_more(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    with database.pool.begin() as writer:
+        register.event_type(
+            writer,
+            "test.fragile",
+            schema={"type": "object"},
+            channels=["sms"],
+            texts={"sms": {"text": "{{ recipient.attributes.plan.name }}"}},
+        )
+    person: dict[str, Any] = {
+        "external_id": "planned",
+        "attributes": {"plan": {"name": "gold"}},
+        "contact_points": [{"channel": "sms", "address": "+14155550999"}],
+    }
+    audience.upsert_recipients(connection, tenant, [person])
+    emit(connection, "test.fragile", {}, tenant=tenant, to={"recipients": ["planned"]})
+    connection.commit()
+    provider = Scripted(lambda _: Unsure("timeout"), Accepted("found", "sent"))
+    run_due(database, worker(configured, provider))
+    audience.upsert_recipients(connection, tenant, [{**person, "attributes": {}}])
+    connection.commit()
+    reconcile.reconcile(
+        database.one("SELECT id FROM notifier.dispatches"), worker(configured, provider)
+    )
+    assert database.statuses() == {"sent": 1}
+
+
+@pytest.mark.parametrize("end", ["crash", "timeout"])
+def test_calls_that_never_arrive_are_not_repeated_for_ever(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    end: str,
+) -> None:
+    to(connection, tenant, ["ada"], channel="sms")
+    calls = []
+
+    def say(message: Message) -> Outcome:
+        calls.append(message.attempt)
+        if end == "crash":
+            raise Died
+        return Unsure("timeout")
+
+    provider = Scripted(say, NotFound())
+    for _ in range(40):
+        due_now(database)
+        rows = database.query("SELECT id, kind FROM notifier.dispatches")
+        for row in rows:
+            act = reconcile.reconcile if row.kind == "reconcile" else deliver.deliver
+            try:
+                act(row.id, worker(configured, provider))
+            except Died:
+                lapse(database)
+    assert calls == [1, 2, 3, 4, 5]
+    assert database.statuses() == {"failed": 1}
+    assert database.query("SELECT code FROM notifier.dead_letters") == [("not_found",)]
+
+
+def test_a_provider_that_breaks_when_asked_ends_in_doubt(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada"], channel="sms")
+
+    class Broken(Scripted):
+        def look_up(self, messages):  # type: ignore[no-untyped-def]
+            raise RuntimeError("a fault of ours")
+            yield
+
+    provider = Broken(lambda _: Unsure("timeout"))
+    run_due(database, worker(configured, provider))
+    dispatch = database.one("SELECT id FROM notifier.dispatches")
+    reconcile.reconcile(dispatch, worker(configured, provider))
+    assert database.statuses() == {"sending": 1}, "asked again later"
+    due_now(database)
+    reconcile.reconcile(dispatch, worker(configured, provider, doubt_seconds=0))
+    assert database.statuses() == {"unknown": 1}

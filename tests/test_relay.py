@@ -76,6 +76,38 @@ def test_a_backlog_of_calls_holds_up_no_critical_mail(
     )
 
 
+def test_a_campaign_takes_turns_with_other_tenants_by_what_it_has_in_hand(
+    database: Database, configured: Settings
+) -> None:
+    """Its work is older, but a worker holds some of it already, and there is one place."""
+    campaign, other = uuid.uuid4(), uuid.uuid4()
+    narrow = configured.model_copy(update={"rung_per_queue": 1})
+
+    def due(tenant: uuid.UUID, age: int, held: bool = False) -> None:
+        with database.pool.begin() as writer:
+            writer.exec_driver_sql(
+                "INSERT INTO notifier.dispatches (kind, tenant_id, channel, lane, delivery_ids, "
+                "due_at, last_rung_at, lease_until) "
+                "SELECT 'deliver', %(tenant)s, 'email', 'bulk', array_agg(gen_random_uuid()), "
+                "now() - %(age)s * interval '1 s', CASE WHEN %(held)s THEN now() END, "
+                "CASE WHEN %(held)s THEN now() + interval '1 minute' END "
+                "FROM generate_series(1, 1000)",
+                {"tenant": tenant, "age": age, "held": held},
+            )
+
+    due(campaign, 100, held=True)
+    due(campaign, 90)
+    due(other, 10)
+    relay.relay_once(narrow)
+    assert (
+        database.one(
+            "SELECT tenant_id FROM notifier.dispatches "
+            "WHERE last_rung_at IS NOT NULL AND lease_until IS NULL"
+        )
+        == other
+    )
+
+
 def test_every_queue_there_is_gets_rung(database: Database, configured: Settings) -> None:
     with database.pool.begin() as writer:
         for lane in Lane:

@@ -23,7 +23,7 @@ from notifier.words import Channel
 from notifier.worker import Worker
 from tests.conftest import Database
 from tests.engine import Scripted, accept, configured, due_now, run_due, sound, to, worker
-from tests.test_breaks import severed
+from tests.test_record import severed
 from workers.broker import QoS
 
 __all__ = ["configured", "sound"]
