@@ -12,8 +12,8 @@ from notifier.words import Channel
 from tests.faults.load import Load
 from tests.faults.stand import Stand, times
 
-# Outcomes that anybody else than the first claimant wrote, or that nobody could know: what a
-# repeat must be among.
+# In doubt, and what a repeat must be among: outcomes that anybody else than the first claimant wrote,
+# or that nobody could know.
 _DELIVERIES = """
 SELECT d.id::text, d.channel, d.status, d.code, d.event_id,
        coalesce(bool_or(j.claim > 1 OR j.code IN ('in_doubt', 'not_found')), false) AS in_doubt,
@@ -22,6 +22,11 @@ SELECT d.id::text, d.channel, d.status, d.code, d.event_id,
 FROM notifier.notification_deliveries d
 LEFT JOIN notifier.delivery_journal j ON j.delivery_id = d.id
 GROUP BY d.id
+"""
+
+# So is what was taken over and then settled by the late word of the worker it was taken from.
+_TAKEN_OVER = """
+SELECT DISTINCT unnest(deliveries)::text AS id FROM public.claims WHERE stood_until IS NOT NULL
 """
 
 _CLAIMS = """
@@ -124,7 +129,8 @@ def judge(
     strange = seen.keys() - {row.id for row in known}
     check(not strange, f"{len(strange)} received that the database does not know")
 
-    doubtful = {row.id for row in ours if row.in_doubt}
+    taken_over = {row.id for row in stand.query(_TAKEN_OVER)}
+    doubtful = {row.id for row in ours if row.in_doubt or row.id in taken_over}
     repeated = {row.id for row in ours if seen[row.id] > 1}
     verdict.in_doubt, verdict.repeated = len(doubtful), len(repeated)
     check(repeated <= doubtful, f"{len(repeated - doubtful)} repeated that were not in doubt")
