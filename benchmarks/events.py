@@ -21,7 +21,7 @@ EVENTS = 2000
 def fully_sent(running: Bench, tenant: uuid.UUID) -> float:
     """Events a second."""
     url = running.environment["NOTIFIER_DATABASE_URL"]
-    began = load.produce(
+    began, _ = load.produce(
         load.emitter, [(url, tenant, place * EVENTS, EVENTS) for place in range(PRODUCERS)]
     )
     return PRODUCERS * EVENTS / (running.await_none() - began)
@@ -37,7 +37,7 @@ def publish_noops(ready: Barrier, count: int) -> None:
 
 def noops_published_and_run(running: Bench) -> float:
     """Tasks a second where as many producers publish them meanwhile."""
-    began = load.produce(publish_noops, [(EVENTS,)] * PRODUCERS)
+    began, _ = load.produce(publish_noops, [(EVENTS,)] * PRODUCERS)
     running.await_empty()
     return PRODUCERS * EVENTS / (time.monotonic() - began)
 

@@ -112,6 +112,7 @@ def run(runs: int) -> Result:
                 "DELETE FROM notifier.delivery_journal WHERE at < now() - interval '1 day'"
             )
         running.check()
+        load.all_sent(running, 2 * SENT * runs + WARM + LONG)
     return result(
         "grown",
         "deliveries/s",

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Barrier
+from threading import BrokenBarrierError
 
 import psycopg
 
@@ -150,23 +151,38 @@ def emit_one(connection: "psycopg.Connection[object]", tenant_id: uuid.UUID, num
     )
 
 
-def produce(work: Callable[..., None], arguments: Sequence[tuple[object, ...]]) -> float:
-    """Run `work(barrier, *arguments)` in a process each, to the end; when they began.
+def produce(
+    work: Callable[..., None], arguments: Sequence[tuple[object, ...]]
+) -> tuple[float, float]:
+    """Run `work(barrier, *arguments)` in a process each; when they began, and when all were done.
 
-    By `time.monotonic`. They start together, after each has opened what it needs.
+    By `time.monotonic`. They begin together, after each has opened what it needs and waited at the
+    barrier.
     """
     context = multiprocessing.get_context("spawn")
-    ready = context.Barrier(len(arguments) + 1)
-    started = [context.Process(target=work, args=(ready, *given)) for given in arguments]
+    barrier = context.Barrier(len(arguments) + 1)
+    started = [context.Process(target=_produce, args=(work, barrier, *a)) for a in arguments]
     for process in started:
         process.start()
-    ready.wait(60)
-    began = time.monotonic()
-    for process in started:
-        process.join()
-        if process.exitcode:
-            raise RuntimeError(f"a producer ended with code {process.exitcode}")
-    return began
+    try:
+        barrier.wait(60)
+        began = time.monotonic()
+        barrier.wait(600)
+        return began, time.monotonic()
+    except BrokenBarrierError:
+        raise RuntimeError("a producer failed; its words are above") from None
+    finally:
+        for process in started:
+            process.join()
+
+
+def _produce(work: Callable[..., None], barrier: Barrier, *arguments: object) -> None:
+    try:
+        work(barrier, *arguments)
+        barrier.wait(600)
+    except BaseException:
+        barrier.abort()
+        raise
 
 
 def emitter(ready: Barrier, url: str, tenant_id: uuid.UUID, first: int, count: int) -> None:

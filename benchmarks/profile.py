@@ -59,6 +59,12 @@ class Profile:
             if role is not None:
                 self._seen[key] = (role, times.user + times.system)
 
+    def lines(self) -> list[str]:
+        """A table of roles, seconds and shares."""
+        seconds = self.seconds()
+        total = sum(seconds.values()) or 1.0
+        return [f"    {role:12} {s:8.2f} s {s / total:6.1%}" for role, s in seconds.items()]
+
     def seconds(self) -> dict[str, float]:
         """Processor seconds by role, the greatest first."""
         spent: defaultdict[str, float] = defaultdict(float)
@@ -81,9 +87,3 @@ def _role(process: psutil.Process, us: psutil.Process) -> str | None:
         looked = looked.parent()
     # Between fork and exec it still looks like us.
     return None if time.time() - process.create_time() < 1 else "other"
-
-
-def lines(seconds: dict[str, float]) -> list[str]:
-    """A table of roles, seconds and shares."""
-    total = sum(seconds.values()) or 1.0
-    return [f"    {role:12} {spent:8.2f} s {spent / total:6.1%}" for role, spent in seconds.items()]

@@ -24,7 +24,13 @@ from notifier.store.roles import create_logins
 # Every run tries the same examples; `--hypothesis-profile=many` tries new and many more of them.
 hypothesis.settings.register_profile("few", derandomize=True, deadline=None, database=None)
 hypothesis.settings.register_profile(
-    "many", max_examples=400, stateful_step_count=60, deadline=None, database=None
+    "many",
+    # Where CI is set, hypothesis would otherwise repeat itself.
+    derandomize=False,
+    max_examples=400,
+    stateful_step_count=60,
+    deadline=None,
+    database=None,
 )
 hypothesis.settings.load_profile("few")
 

@@ -30,7 +30,7 @@ class Scripted(Provider):
 
     name = "scripted"
     channels = frozenset(Channel)
-    deadline = timedelta(seconds=0.2)
+    deadline = timedelta(seconds=5)
 
     def __init__(self, say: Say, answer: Outcome | NotFound | None = None) -> None:
         self.say, self.answer = say, answer

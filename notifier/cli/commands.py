@@ -19,7 +19,7 @@ COMMANDS = {
     "doctor": ("state:doctor", "Find what is misconfigured and say how to mend it."),
     "tenants": ("access:tenants", "Create tenants."),
     "keys": ("access:keys", "Make secret keys and API keys."),
-    "bench": ("others:bench", "Measure this installation."),
+    "bench": ("others:bench", "Measure on servers of its own."),
 }
 
 

@@ -19,6 +19,8 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
         code = command.main(args=list(arguments), prog_name="notifier", standalone_mode=False)
     except click.UsageError as error:
         error.show()
+        if "--json" in arguments:
+            _tell_json(error.format_message(), code="usage")
         return WRONG_USE
     except click.ClickException as error:
         error.show()
@@ -50,8 +52,12 @@ def wrong_use(message: str) -> NoReturn:
 def _tell(arguments: Sequence[str], exit_code: int, message: str, **facts: str) -> int:
     click.echo(f"notifier: {message}", err=True)
     if "--json" in arguments:
-        click.echo(json.dumps({"error": {**facts, "message": message}}))
+        _tell_json(message, **facts)
     return exit_code
+
+
+def _tell_json(message: str, **facts: str) -> None:
+    click.echo(json.dumps({"error": {**facts, "message": message}}))
 
 
 def _unreachable(error: Exception) -> str | None:

@@ -17,7 +17,7 @@ def demo(arguments: tuple[str, ...]) -> None:
 @click.command(context_settings=PASS_ON, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(arguments: tuple[str, ...]) -> None:
-    """Measure this installation."""
+    """Measure on servers of its own."""
     from benchmarks.run import main
 
     raise click.exceptions.Exit(main(list(arguments)))

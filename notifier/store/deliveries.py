@@ -287,16 +287,14 @@ def tell(
     connection: Connection,
     provider: str,
     facts: Sequence[tuple[uuid.UUID, str, int, str | None]],
-    *,
-    late: bool = False,
 ) -> None:
     """Keep what a provider told: (delivery, the provider's id, attempt, raw status)."""
     connection.exec_driver_sql(
         "INSERT INTO notifier.provider_messages "
         "(delivery_id, provider, provider_message_id, attempt, raw_status, late) "
-        "SELECT x.id, %s, x.told, x.attempt, x.raw, %s "
+        "SELECT x.id, %s, x.told, x.attempt, x.raw, false "
         "FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::text[]) AS x(id, told, attempt, raw)",
-        (provider, late, *(list(column) for column in zip(*facts, strict=True))),
+        (provider, *(list(column) for column in zip(*facts, strict=True))),
     )
 
 

@@ -56,6 +56,13 @@ def _make(connection: Connection, login: str, password: str, part: str) -> None:
             sql.Literal(password),
         )
     )
+    if part == "engine":
+        # As `store.engine.pool` sets them: behind PgBouncer in transaction mode a session of ours is
+        # another one of the server's each time, and what the pool has set is lost.
+        for setting in ("enable_seqscan = off", "idle_in_transaction_session_timeout = '60s'"):
+            raw.execute(
+                sql.SQL("ALTER ROLE {} SET {}").format(sql.Identifier(login), sql.SQL(setting))
+            )
     raw.execute(
         sql.SQL("GRANT {} TO {}").format(sql.Identifier(f"notifier_{part}"), sql.Identifier(login))
     )

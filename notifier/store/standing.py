@@ -1,10 +1,11 @@
-"""Where everything stands: counts for `notifier status`, the dashboard and metrics."""
+"""Where everything stands: counts for `notifier status`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from notifier.store.engine import read_all
 from notifier.words import Channel
 
 
@@ -38,6 +39,7 @@ def dispatches(connection: Connection) -> Dispatches:
 
 def deliveries(connection: Connection) -> Mapping[Channel, Mapping[str, int]]:
     """Deliveries by channel and status. Reads the whole table: for people, not for a loop."""
+    read_all(connection)
     counts: dict[Channel, dict[str, int]] = {}
     for channel, status, count in connection.exec_driver_sql(
         "SELECT channel, status, count(*) FROM notifier.notification_deliveries "

@@ -20,7 +20,7 @@ FIRST = 0.3
 
 
 class Load:
-    """`size` deliveries; use as a context manager: it begins to emit, and leaves when all is.
+    """`size` deliveries, emitted by a thread from `start` on; `join` when all must be.
 
     seconds: over which the emits are spread.
     """

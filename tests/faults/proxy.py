@@ -30,7 +30,6 @@ class Proxy:
         self._upstream = upstream
         self._pairs: set[_Pair] = set()
         self._swallow = False
-        self._delay = 0.0
         self._watch: tuple[bytes, Callable[[], bool]] | None = None
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -47,14 +46,6 @@ class Proxy:
         """Bytes vanish, and those connections stay dead even after `heal`: a half-open peer."""
         self._loop.do(self._set_swallow(True))
 
-    def slow(self, seconds: float) -> None:
-        """Each piece of data waits so long in each direction."""
-        self._delay = seconds
-
-    def cut(self) -> int:
-        """Reset every connection there is; how many. New ones pass."""
-        return self._loop.do(self._cut())
-
     def lose_answer(self, to: bytes, when: Callable[[], bool] = lambda: True) -> None:
         """Let a request that holds `to` reach the server, and cut the connection instead of
         passing the answer on. Once; `when` chooses which of the requests (asked for each)."""
@@ -64,7 +55,6 @@ class Proxy:
     def heal(self) -> None:
         """All as it should be, for new connections and for frozen ones."""
         self._watch = None
-        self._delay = 0.0
         self._loop.do(self._set_swallow(False))
         self._loop.do(self._set_flowing(True))
 
@@ -79,12 +69,6 @@ class Proxy:
         if swallow:
             for pair in self._pairs:
                 pair.lost = True
-
-    async def _cut(self) -> int:
-        pairs = list(self._pairs)
-        for pair in pairs:
-            pair.abort()
-        return len(pairs)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -117,8 +101,6 @@ class Proxy:
     ) -> None:
         while data := await reader.read(1 << 16):
             await self._flowing.wait()
-            if self._delay:
-                await asyncio.sleep(self._delay)
             if pair.lost:
                 continue
             if asking and self._watch is not None:

@@ -57,10 +57,14 @@ def both(trial: Trial) -> None:
 
 @case("beat-killed", "SIGKILL for the beat", may_repeat=False)
 def beat(trial: Trial) -> None:
+    stack = trial.stand.stack
     trial.begin()
-    trial.stand.stack.kill("beat-1")
+    before = stack.starts("beat-1")
+    stack.kill("beat-1")
     trial.struck("beat-1")
-    await_(lambda: trial.stand.stack.is_ready("beat-1"), 30, "the beat is back")
+    await_(
+        lambda: stack.starts("beat-1") > before and stack.is_ready("beat-1"), 30, "the beat is back"
+    )
 
 
 @case(
