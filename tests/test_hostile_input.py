@@ -94,21 +94,21 @@ def test_hostile_options_are_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    "audience_json",
+    ("audience_json", "created"),
     [
-        '{"recipients": []}',
-        '{"recipients": ["ada", "ada"], "except": ["ada"]}',
-        '{"addresses": []}',
-        '{"topics": []}',
-        '{"tenant": true, "channels": ["email", "email"]}',
-        '{"tenant": true, "recipients": ["ada", "ada"], "except": ["ada", "bob", "eve"]}',
+        ('{"recipients": []}', 0),
+        ('{"recipients": ["ada", "ada"], "except": ["ada"]}', 0),
+        ('{"addresses": []}', 0),
+        ('{"topics": []}', 0),
+        ('{"tenant": true, "channels": ["email", "email"]}', 3),
+        ('{"tenant": true, "recipients": ["ada", "ada"], "except": ["ada", "bob", "eve"]}', 0),
     ],
 )
 def test_an_audience_of_nobody_or_of_repeats_is_taken(
-    database: Database, tenant: uuid.UUID, audience_json: str
+    database: Database, tenant: uuid.UUID, audience_json: str, created: int
 ) -> None:
     emitted(database, tenant, audience_json)
-    assert sum(database.statuses().values()) in (0, 3)
+    assert sum(database.statuses().values()) == created
 
 
 HOSTILE = {"nested": "[" * 5000 + "]" * 5000, "digits": "9" * 5000}

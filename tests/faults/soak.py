@@ -170,6 +170,8 @@ class Watch:
         for (role, what), values in sorted(self.samples.items()):
             quarter = len(values) // 4
             if not quarter:
+                # Too short to say anything: no figure, and no success either.
+                found.append((role, what, values[0], values[-1], False))
                 continue
             first = statistics.median(values[:quarter])
             last = statistics.median(values[-quarter:])
