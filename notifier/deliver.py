@@ -4,9 +4,10 @@ Each window's outcomes are one transaction, fenced by the claim's token, in whic
 shrinks to what remains. No transaction is open while a provider is spoken to.
 """
 
+import math
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -29,7 +30,7 @@ from notifier.worker import Chunk, Worker, claiming
 log = logger("deliver")
 
 ALONE = 3
-"""Claims that a delivery which kills its workers gets once it stands alone on its dispatch."""
+"""Claims of its own at most for a delivery that kills its workers, once it stands alone."""
 
 FIRST_WINDOW = 32
 """Sends before the first flush to a provider whose pace is not known yet."""
@@ -171,47 +172,59 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
         return time.monotonic() + deadline < chunk.until
 
     began = flushed = heard = time.monotonic()
-    silent = False
+    silent = lost = False
 
     def may_start() -> bool:
         if time.monotonic() - heard > deadline / 2:
             worker.slowness.tell(chunk.channel, True)
-        return not worker.stopping() and lease_lasts() and not _turn_is_over(chunk, worker)
+        if lost or worker.stopping():
+            return False
+        return lease_lasts() and not _turn_is_over(chunk, worker)
 
     sent = 0
     failpoints.reach("deliver.before_calls")
     waiting = {message.delivery_id: message for message in ready}
     outcomes = chunk.provider.send(ready, may_start)
-    while True:
-        try:
-            message, outcome = next(outcomes)
-        except StopIteration:
-            break
-        except Exception:
-            # A fault of ours: what it had in hand is in doubt, what it told before is not.
-            record(chunk, results, worker)
-            raise
-        failpoints.reach("deliver.after_call")
-        sent += 1
-        del waiting[message.delivery_id]
-        settle(chunk, message, outcome, results, worker)
-        now = time.monotonic()
-        silent = silent or now - heard > deadline / 2
-        heard = now
-        if now - flushed > worker.settings.flush_seconds:
-            if not record(chunk, results, worker):
-                return False
-            results, flushed = Results(), now
+    try:
+        while True:
+            try:
+                message, outcome = next(outcomes)
+            except StopIteration:
+                break
+            except Exception:
+                # A fault of ours: what it had in hand is in doubt, what it told before is not.
+                record(chunk, results, worker)
+                raise
+            failpoints.reach("deliver.after_call")
+            sent += 1
+            del waiting[message.delivery_id]
+            settle(chunk, message, outcome, results, worker)
+            now = time.monotonic()
+            silent = silent or now - heard > deadline / 2
+            heard = now
+            if now - flushed > worker.settings.flush_seconds:
+                heard = math.inf  # the time that recording takes is not the provider's
+                # Read on though the claim is lost: what was accepted is told late, all of it.
+                lost = not record(chunk, results, worker) or lost
+                results = Results()
+                flushed = heard = time.monotonic()
+    finally:
+        if isinstance(outcomes, Generator):
+            outcomes.close()  # whatever went wrong here, nothing further is begun
     if sent:
         elapsed = max(time.monotonic() - began, 1e-4)
         worker.pace[chunk.provider.name] = sent / elapsed
         worker.slowness.tell(chunk.channel, silent)
-    for left in waiting:
-        unstarted(chunk, left, results)
-    if not record(chunk, results, worker):
+    if not lost:
+        for left in waiting:
+            unstarted(chunk, left, results)
+    if not record(chunk, results, worker) or lost:
         return False
-    # The lease may have been too short for another send; recording renewed it.
-    return not waiting or worker.stopping() or lease_lasts()
+    if waiting and not worker.stopping() and not lease_lasts():
+        # Recording took so long that the lease it renewed is too short for a send.
+        _hand_back(chunk, worker)
+        return False
+    return True
 
 
 def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]:

@@ -10,13 +10,14 @@ from sqlalchemy import Connection
 from notifier import unsubscribe
 from notifier.channels.contract import Message
 from notifier.errors import NotifierError
-from notifier.rendering import Template, compile_template
+from notifier.rendering import RenderError, Template, compile_template
 from notifier.store import templates
 from notifier.store.deliveries import Loaded, LoadedEvent
 from notifier.words import Channel
 
 _KEPT = 4096
-_compiled: dict[uuid.UUID, Template] = {}
+_compiled: dict[uuid.UUID, Template | RenderError] = {}
+"""What a template's parts compile to, or why they do not."""
 
 
 class NoTemplate(NotifierError):
@@ -24,15 +25,21 @@ class NoTemplate(NotifierError):
 
 
 def learn_templates(connection: Connection, loaded: Iterable[Loaded]) -> None:
-    """Compile the templates of `loaded` that this process has not met yet."""
-    wanted = {d.template_id for d in loaded} - _compiled.keys() - {None}
-    if not wanted:
-        return
+    """Compile the templates of `loaded` that this process has not met yet.
+
+    One that does not compile is the problem of its own deliveries: `compose` raises what is wrong.
+    """
+    needed = {d.template_id for d in loaded if d.template_id is not None}
     if len(_compiled) > _KEPT:
         _compiled.clear()
-    found = templates.template_parts(connection, [i for i in wanted if i is not None])
-    for template_id, parts in found.items():
-        _compiled[template_id] = compile_template(parts)
+    wanted = needed - _compiled.keys()
+    if not wanted:
+        return
+    for template_id, parts in templates.template_parts(connection, list(wanted)).items():
+        try:
+            _compiled[template_id] = compile_template(parts)
+        except RenderError as error:
+            _compiled[template_id] = error
 
 
 def shared_context(event: LoadedEvent) -> dict[str, Any]:
@@ -64,6 +71,8 @@ def compose(
         template = _compiled.get(delivery.template_id) if delivery.template_id else None
         if template is None:
             raise NoTemplate(f"{event.type}: expected a template for {channel}")
+        if isinstance(template, RenderError):
+            raise RenderError(template.part, template.line, template.problem)
         parts = template.render(
             {**shared, "recipient": delivery.recipient, "unsubscribe_url": unsubscribe_url}
         )

@@ -1,6 +1,7 @@
 """What came of one attempt: the values a provider answers with.
 
-Exactly one place matches on them (`notifier.deliver`), exhaustively.
+Two places match on them, exhaustively: `notifier.settle` for a send, `notifier.reconcile` for the
+answer to a question.
 """
 
 from dataclasses import dataclass

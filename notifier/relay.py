@@ -35,14 +35,17 @@ more."""
 REST, LONGEST_REST = 4.0, 0.02
 """After a look that found small work, deaf to pokes for this many times as long as it took, at most
 so many seconds. What arrives meanwhile is packed into one chunk, and a busy relay leaves the
-machine to others. Not after critical work, which nothing else may hold up, nor after full chunks:
-their queue holds enough until the next look."""
+machine to others. Not after critical work alone, nor after full chunks: their queue holds enough
+until the next look."""
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at whether Redis has lost its queues."""
 
+STEADY = 10
+"""Rests on end after which no more pokes are taken, until there is time to listen again."""
+
 PAUSE_AFTER_FAILURE = 1.0
-PARTITIONS_EVERY = 3600.0
+PARTITIONS_EVERY, PARTITIONS_AGAIN = 3600.0, 60.0
 PARTITIONS_AHEAD = timedelta(weeks=2)
 
 
@@ -50,10 +53,12 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
     """Relay until told to stop; survives Postgres and Redis being away."""
     partitions_due = look_due = 0.0
     log.info("relay_started")
-    ear, pause = Ear(), POLL
+    ear, pause, rests = Ear(), POLL, 0
     while not stopping():
         try:
             if time.monotonic() >= partitions_due:
+                # Put off first: while they can not be made, the rest goes on.
+                partitions_due = time.monotonic() + PARTITIONS_AGAIN
                 with connect() as connection, connection.begin():
                     system.ensure_partitions(connection, PARTITIONS_AHEAD)
                 partitions_due = time.monotonic() + PARTITIONS_EVERY
@@ -64,8 +69,12 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
             rung = relay_once(settings)
             if any(work.is_small and work.lane is not Lane.CRITICAL for work in rung):
                 time.sleep(min(REST * (time.monotonic() - looked), LONGEST_REST))
-                pause = SOON
+                pause, rests = SOON, rests + 1
+                if rests == STEADY:
+                    # Nobody listens meanwhile, and the pokes would pile up.
+                    ear.close()
             else:
+                rests = 0
                 pause = SOON if ear.wait(pause) else min(pause * 2, POLL)
         except (*UNAVAILABLE, *queue.UNREACHABLE) as error:
             log.warning("relay_waits", error=type(error).__name__, why=str(error).split("\n")[0])
@@ -109,10 +118,11 @@ def notice_lost_queue() -> None:
     """See whether Redis has lost what was queued, and if so ring all of it again at once."""
     if queue.redis().exists(queue.EPOCH):
         return
-    if not queue.redis().set(queue.EPOCH, str(uuid.uuid4()), nx=True):
-        return
-    with connect() as connection, connection.begin():
+    with connect() as connection, connection.begin() as transaction:
         lost = dispatches.forget_rings(connection)
+        if not queue.redis().set(queue.EPOCH, str(uuid.uuid4()), nx=True):
+            transaction.rollback()  # another relay was faster
+            return
         if lost:
             system.raise_event(
                 connection,

@@ -2,9 +2,10 @@
 
 import uuid
 
+import pytest
 from sqlalchemy import Connection
 
-from notifier import emit, register
+from notifier import emit, messages, register, relay
 from notifier.channels import registry
 from notifier.outcome import Rejected
 from notifier.replay import replay
@@ -136,3 +137,30 @@ def test_in_app_messages_are_in_the_inbox_exactly_once(
     rows = database.query("SELECT title, message FROM notifier.notifications")
     assert len(rows) == 2
     assert all(row.title and row.message for row in rows)
+
+
+def test_more_templates_than_a_process_keeps_are_compiled_again(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(messages, "_KEPT", 0)
+    with database.pool.begin() as writer:
+        register.event_type(
+            writer,
+            "test.other",
+            schema={"type": "object"},
+            channels=["email"],
+            texts={"email": {"subject": "s", "text": "x"}},
+        )
+    to(connection, tenant, ["ada"])
+    run_due(database, worker(configured))
+    to(connection, tenant, ["ada"])
+    emit(connection, "test.other", {}, tenant=tenant, to={"recipients": ["ada"]})
+    connection.commit()
+    relay.relay_once(configured)
+    assert database.one("SELECT count(*) FROM notifier.dispatches") == 1, "both in one chunk"
+    run_due(database, worker(configured))
+    assert database.statuses() == {"sent": 3}

@@ -1,6 +1,7 @@
 """The relay: what it rings, packs and leaves alone."""
 
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,28 @@ from tests.conftest import Database
 from tests.engine import Paused, configured, lapse, sound, to
 
 __all__ = ["configured", "sound"]
+
+
+def mails(
+    database: Database, tenant: uuid.UUID, count: int, *, age: int = 0, rung: bool = False
+) -> None:
+    """A dispatch of so many mails on the bulk lane; they are nobody's, so clear them away."""
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "INSERT INTO notifier.dispatches (kind, tenant_id, channel, lane, delivery_ids, "
+            "due_at, last_rung_at, rings) "
+            "SELECT 'deliver', %(tenant)s, 'email', 'bulk', array_agg(gen_random_uuid()), "
+            "now() - %(age)s * interval '1 s', CASE WHEN %(rung)s THEN now() END, %(rung)s::int "
+            "FROM generate_series(1, %(count)s)",
+            {"tenant": tenant, "age": age, "rung": rung, "count": count},
+        )
+
+
+@pytest.fixture
+def nobodys(database: Database) -> Iterator[None]:
+    yield
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql("DELETE FROM notifier.dispatches")
 
 
 def test_a_relay_run_twice_over_a_backlog_rings_each_dispatch_once(
@@ -59,6 +82,23 @@ def test_packing_leaves_what_was_claimed_before_alone(
     assert [tuple(row) for row in rows] == [(0, 2), (1, 1)]
 
 
+def test_a_packed_chunk_is_of_one_event_or_of_none(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    """What waits of several events again, and one event's own: a cancel has to find them all."""
+    for name in ("ada", "bob"):
+        to(connection, tenant, [name])
+    with database.pool.begin() as writer:
+        dispatches.pack(writer)
+    to(connection, tenant, ["eve"])
+    with database.pool.begin() as writer:
+        dispatches.pack(writer)
+    ((event, of, carried),) = database.query(
+        "SELECT event_id, tenant_id, cardinality(delivery_ids) FROM notifier.dispatches"
+    )
+    assert (event, of, carried) == (None, tenant, 3)
+
+
 def test_a_backlog_of_calls_holds_up_no_critical_mail(
     database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
 ) -> None:
@@ -76,6 +116,7 @@ def test_a_backlog_of_calls_holds_up_no_critical_mail(
     )
 
 
+@pytest.mark.usefixtures("nobodys")
 def test_a_campaign_takes_turns_with_other_tenants_by_what_it_has_in_hand(
     database: Database, configured: Settings
 ) -> None:
@@ -83,21 +124,13 @@ def test_a_campaign_takes_turns_with_other_tenants_by_what_it_has_in_hand(
     campaign, other = uuid.uuid4(), uuid.uuid4()
     narrow = configured.model_copy(update={"rung_per_queue": 1})
 
-    def due(tenant: uuid.UUID, age: int, held: bool = False) -> None:
-        with database.pool.begin() as writer:
-            writer.exec_driver_sql(
-                "INSERT INTO notifier.dispatches (kind, tenant_id, channel, lane, delivery_ids, "
-                "due_at, last_rung_at, lease_until) "
-                "SELECT 'deliver', %(tenant)s, 'email', 'bulk', array_agg(gen_random_uuid()), "
-                "now() - %(age)s * interval '1 s', CASE WHEN %(held)s THEN now() END, "
-                "CASE WHEN %(held)s THEN now() + interval '1 minute' END "
-                "FROM generate_series(1, 1000)",
-                {"tenant": tenant, "age": age, "held": held},
-            )
-
-    due(campaign, 100, held=True)
-    due(campaign, 90)
-    due(other, 10)
+    mails(database, campaign, 500, age=100, rung=True)
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "UPDATE notifier.dispatches SET lease_until = now() + interval '1 minute'"
+        )
+    mails(database, campaign, 500, age=90)
+    mails(database, other, 500, age=10)
     relay.relay_once(narrow)
     assert (
         database.one(
@@ -106,6 +139,40 @@ def test_a_campaign_takes_turns_with_other_tenants_by_what_it_has_in_hand(
         )
         == other
     )
+
+
+@pytest.mark.usefixtures("nobodys")
+def test_full_chunks_that_were_just_rung_keep_back_no_small_work(
+    database: Database, configured: Settings
+) -> None:
+    campaign, other = uuid.uuid4(), uuid.uuid4()
+    for _ in range(3):
+        mails(database, campaign, 500, age=10, rung=True)
+    mails(database, other, 3)
+    (rung,) = relay.relay_once(configured)
+    assert rung.is_small
+
+
+@pytest.mark.usefixtures("nobodys")
+def test_small_work_that_is_kept_back_takes_no_place(
+    database: Database, configured: Settings
+) -> None:
+    """Many small dispatches that pack can not merge, because each is another tenant's."""
+    narrow = configured.model_copy(update={"rung_per_queue": 4})
+    tenants = [uuid.uuid4() for _ in range(4)]
+    for tenant in tenants:
+        mails(database, tenant, 3, age=5, rung=True)
+        mails(database, tenant, 2)
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "UPDATE notifier.dispatches SET lease_until = now() + interval '1 minute' "
+            "WHERE tenant_id = ANY(%s) AND rings = 1",
+            (tenants[:2],),
+        )
+    mails(database, uuid.uuid4(), 500)
+    rung = relay.relay_once(narrow)
+    # Two wait; of the two places left none goes to the tenants whose small work was just rung.
+    assert sorted(work.is_small for work in rung) == [False, True]
 
 
 def test_every_queue_there_is_gets_rung(database: Database, configured: Settings) -> None:
@@ -144,6 +211,13 @@ def test_what_a_dead_worker_held_is_rung_as_soon_as_its_lease_is_over(
     with database.pool.begin() as writer:
         writer.exec_driver_sql("UPDATE notifier.dispatches SET lease_until = clock_timestamp()")
     assert len(relay.relay_once(configured)) == 1
+    assert relay.relay_once(configured) == []
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "UPDATE notifier.dispatches SET lease_until = lease_until - interval '1 s', "
+            "last_rung_at = last_rung_at - interval '1 s'"
+        )
+    assert len(relay.relay_once(configured)) == 1, "a frozen worker may have taken that message"
 
 
 def test_rings_that_redis_did_not_take_are_made_again_at_once(

@@ -1,13 +1,14 @@
 """Workers that die, freeze or stop in the middle: what the next one finds and does."""
 
 import uuid
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection
 
 from notifier import deliver
-from notifier.channels.contract import Message
+from notifier.channels.contract import MayStart, Message
 from notifier.outcome import Accepted, Outcome, RetryLater
 from notifier.settings import Settings
 from notifier.store import audience
@@ -181,3 +182,27 @@ def test_no_send_starts_that_its_lease_could_not_outlast(
     run_due(database, worker(configured, provider))
     assert provider.given == []
     assert database.statuses() == {"queued": 1}
+
+
+class Together(Scripted):
+    """Has all messages under way when it tells of the first."""
+
+    def send(
+        self, messages: Sequence[Message], may_start: MayStart
+    ) -> Iterator[tuple[Message, Outcome]]:
+        yield from list(super().send(messages, may_start))
+
+
+def test_all_that_was_under_way_when_a_claim_was_lost_is_told_late(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada", "bob", "eve"])
+
+    def last_outlives_the_lease(message: Message) -> Outcome:
+        if message.address.startswith("eve"):
+            lapse(database)
+        return accept(message)
+
+    run_due(database, worker(configured, Together(last_outlives_the_lease), flush_seconds=0.0))
+    assert database.statuses() == {"sent": 3}
+    assert database.one("SELECT count(*) FROM notifier.provider_messages WHERE late") == 3

@@ -4,15 +4,19 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
-from notifier import emit
+from notifier import emit, record
 from notifier.channels.contract import MayStart, Message
 from notifier.outcome import Outcome, RetryLater
 from notifier.retry import STEPS
 from notifier.settings import Settings
+from notifier.settle import Results
+from notifier.words import Channel
+from notifier.worker import Chunk
 from tests.conftest import Database
 from tests.engine import Scripted, accept, configured, run_due, sound, to, worker
 from tests.test_emit import TASK
@@ -74,6 +78,56 @@ def test_a_dispatch_has_its_time_and_no_more_within_a_window_too(
     assert (attempts, lease, left) == (0, None, 20 - database.statuses()["sent"])
     run_due(database, worker(configured))
     assert database.statuses() == {"sent": 20}
+
+
+@pytest.fixture
+def slow_records(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A database that takes a tenth of a second for each window; how many outcomes each wrote."""
+    write = record._write
+    written: list[int] = []
+
+    def slowly(chunk: Chunk, results: Results, *rest: Any) -> bool:
+        time.sleep(0.1)
+        written.append(len(results.moves))
+        return write(chunk, results, *rest)
+
+    monkeypatch.setattr(record, "_write", slowly)
+    return written
+
+
+def test_a_slow_database_is_written_to_no_more_often(
+    connection: Connection,
+    database: Database,
+    tenant: uuid.UUID,
+    configured: Settings,
+    slow_records: list[int],
+) -> None:
+    twenty(connection, tenant)
+
+    def first_is_slow(message: Message) -> Outcome:
+        if not provider.given[1:]:
+            time.sleep(0.06)
+        return accept(message)
+
+    provider = Scripted(first_is_slow)
+    run_due(database, worker(configured.model_copy(update={"flush_seconds": 0.05}), provider))
+    assert slow_records == [1, 19]
+
+
+def test_the_databases_time_is_not_taken_for_the_providers_silence(
+    connection: Connection,
+    database: Database,
+    tenant: uuid.UUID,
+    configured: Settings,
+    slow_records: list[int],
+) -> None:
+    twenty(connection, tenant)
+    provider = Scripted(accept)
+    provider.deadline = timedelta(seconds=0.1)
+    quick = worker(configured.model_copy(update={"flush_seconds": 0.0}), provider)
+    run_due(database, quick)
+    assert len(slow_records) > 2
+    assert not quick.slowness.is_slow(Channel.EMAIL)
 
 
 def test_what_was_not_begun_costs_no_attempt(

@@ -31,8 +31,10 @@ BEGIN
     )
     INSERT INTO notifier.dispatches (kind, tenant_id, event_id, channel, lane, delivery_ids, due_at)
     SELECT 'deliver',
-           CASE WHEN count(DISTINCT t.tenant_id) = 1 THEN (array_agg(t.tenant_id))[1] END,
-           CASE WHEN count(DISTINCT t.event_id) = 1 THEN (array_agg(t.event_id))[1] END,
+           CASE WHEN count(DISTINCT t.tenant_id) = 1 AND count(t.tenant_id) = count(*)
+                THEN (array_agg(t.tenant_id))[1] END,
+           CASE WHEN count(DISTINCT t.event_id) = 1 AND count(t.event_id) = count(*)
+                THEN (array_agg(t.event_id))[1] END,
            t.channel, t.lane, array_agg(id ORDER BY t.due_at, id), min(t.due_at)
     FROM taken t CROSS JOIN LATERAL unnest(t.delivery_ids) AS carried(id)
     GROUP BY t.channel, t.lane, t.owner, t.place;
@@ -41,10 +43,11 @@ BEGIN
 END $$;
 
 -- Mark what is due as rung, and return it. Chooses per queue, tenants in turn, and never more than
--- the queue has room for: Redis holds only work that is ready. Only so many (`partial`) dispatches
--- that are nearly empty wait in a queue, so that under load they wait here, where they are packed;
--- half a second later more may follow, because a message may have been lost.
--- What was rung and not claimed for `again` is rung again.
+-- the queue has room for: Redis holds only work that is ready. Of what is small and could still be
+-- packed only so many (`partial`) wait in a queue, a tenant's own on bulk, so that under load the rest
+-- gathers here; half a second later more may follow, because a message may have been lost.
+-- What was rung and not claimed for `again` is rung again; after a second where the last claim's lease
+-- ran out, because a worker that is frozen, not dead, still takes one message out of Redis.
 CREATE OR REPLACE FUNCTION notifier.ring_due(again interval, room int, partial int)
 RETURNS TABLE (id uuid, kind text, channel text, lane text, rings int, due_at timestamptz, is_small bool)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
@@ -62,8 +65,19 @@ BEGIN
     RETURN QUERY
     WITH due AS MATERIALIZED (
         -- Each queue's oldest, so that no queue's backlog hides what is due on another.
-        SELECT d.id, d.kind, d.channel, d.lane, d.tenant_id, d.due_at, d.last_rung_at, d.lease_until,
-               cardinality(d.delivery_ids) AS carried
+        SELECT d.id, d.kind, d.channel, d.lane, d.tenant_id, d.due_at, d.last_rung_at,
+               CASE WHEN d.lane = 'bulk' THEN d.tenant_id END AS owner,
+               d.kind = 'deliver' AND cardinality(d.delivery_ids) * 10 <= notifier.chunk_size(d.channel)
+                   AS is_small,
+               d.kind = 'deliver' AND cardinality(d.delivery_ids) * 10 <= notifier.chunk_size(d.channel)
+                   AND d.attempts = 0 AND d.rings = 0 AS is_packable,
+               (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
+                   AND (d.last_rung_at IS NULL
+                        OR d.last_rung_at < clock_timestamp()
+                           - CASE WHEN d.lease_until IS NULL THEN again ELSE least(again, interval '1 s') END
+                        OR coalesce(d.last_rung_at < d.lease_until, false)) AS is_ready,
+               coalesce(d.last_rung_at > clock_timestamp() - again
+                        AND (d.lease_until IS NULL OR d.lease_until < d.last_rung_at), false) AS is_waiting
         FROM unnest(ARRAY['critical', 'normal', 'bulk']) AS l(lane)
         CROSS JOIN unnest(ARRAY['', 'email', 'sms', 'push', 'inapp', 'slack', 'teams', 'voice',
                                 'webhook', 'apprise']) AS c(channel)
@@ -72,38 +86,31 @@ BEGIN
             WHERE q.lane = l.lane AND coalesce(q.channel, '') = c.channel
               AND q.due_at <= clock_timestamp()
             ORDER BY q.due_at LIMIT 5000) d
-    ), waiting AS (
-        SELECT kind, channel, lane, count(*) AS rung,
-               count(*) FILTER (WHERE last_rung_at > clock_timestamp() - interval '0.5 s') AS just_rung
+    ), gathered AS (
+        SELECT due.*,
+               count(*) FILTER (WHERE is_waiting) OVER (PARTITION BY kind, channel, lane) AS rung,
+               count(*) FILTER (WHERE NOT is_ready) OVER (PARTITION BY kind, channel, lane, tenant_id)
+                   AS in_hand,
+               is_packable
+                   AND row_number() OVER (PARTITION BY kind, channel, lane, owner, is_packable
+                                          ORDER BY due_at, id)
+                     + count(*) FILTER (WHERE is_small AND is_waiting
+                                          AND last_rung_at > clock_timestamp() - interval '0.5 s')
+                           OVER (PARTITION BY kind, channel, lane, owner) > partial AS is_kept_back
         FROM due
-        WHERE last_rung_at > clock_timestamp() - again
-          AND (lease_until IS NULL OR lease_until < last_rung_at)
-        GROUP BY kind, channel, lane
     ), ready AS (
         -- A tenant's turns go on after what is rung or being sent of it already: counted anew at
         -- every look, the tenant with the oldest work would get each place that becomes free.
-        SELECT x.*, row_number() OVER (
-            PARTITION BY kind, channel, lane ORDER BY turn, due_at, id) AS place
-        FROM (
-            SELECT t.*, row_number() OVER (
-                       PARTITION BY kind, channel, lane, tenant_id, is_ready ORDER BY due_at, id)
-                   + count(*) FILTER (WHERE NOT is_ready) OVER (
-                       PARTITION BY kind, channel, lane, tenant_id) AS turn
-            FROM (
-                SELECT due.*, (lease_until IS NULL OR lease_until < clock_timestamp())
-                              AND (last_rung_at IS NULL
-                                   OR last_rung_at < clock_timestamp() - again
-                                   OR last_rung_at < lease_until) AS is_ready
-                FROM due) t
-        ) x
-        WHERE is_ready
+        SELECT g.*, in_hand + row_number() OVER (
+            PARTITION BY kind, channel, lane, tenant_id ORDER BY due_at, id) AS turn
+        FROM gathered g
+        WHERE is_ready AND NOT is_kept_back
     ), chosen AS MATERIALIZED (
-        SELECT r.id, r.last_rung_at FROM ready r
-        LEFT JOIN waiting w ON w.kind = r.kind AND w.channel IS NOT DISTINCT FROM r.channel
-                           AND w.lane = r.lane
-        WHERE r.place + coalesce(w.rung, 0) <= room
-          AND (r.kind <> 'deliver' OR r.carried * 10 > notifier.chunk_size(r.channel)
-               OR r.place + coalesce(w.just_rung, 0) <= partial)
+        SELECT p.id, p.last_rung_at
+        FROM (SELECT r.*, row_number() OVER (
+                  PARTITION BY kind, channel, lane ORDER BY turn, due_at, id) AS place
+              FROM ready r) p
+        WHERE p.place + p.rung <= room
     ), locked AS MATERIALIZED (
         -- The second look at last_rung_at is for two relays that chose the same row.
         SELECT d.id FROM notifier.dispatches d JOIN chosen c ON c.id = d.id

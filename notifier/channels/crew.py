@@ -32,7 +32,8 @@ NAP = 0.001
 interpreter with the threads that send."""
 
 PATIENCE = 0.002
-"""Seconds an outcome may take, on average since the last thread joined, before another joins."""
+"""Seconds one thread may take for an outcome, on average since the last one joined, before another
+joins."""
 
 STALL = 0.02
 """Seconds without any outcome after which another thread joins, however quick the others were."""
@@ -78,11 +79,19 @@ def share(
         return True
 
     def join_in() -> None:
-        nonlocal joined, told
-        joined, told = time.monotonic(), 0
+        nonlocal hands, joined, heard, told
         thread = Thread(target=work, name="notifier-send", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            if not threads:
+                raise
+            # The system gives us no more: those there are go on.
+            hands = len(threads)
+            return
         threads.append(thread)
+        joined = heard = time.monotonic()
+        told = 0
 
     def next_done() -> tuple[Message, Outcome | None]:
         nonlocal heard, told
@@ -90,9 +99,8 @@ def share(
             time.sleep(NAP)
         while done.empty() and len(threads) < hands and not todo.empty():
             now = time.monotonic()
-            if now - joined > PATIENCE * (told + 1) or now - heard > STALL:
+            if (now - joined) * len(threads) > PATIENCE * (told + 1) or now - heard > STALL:
                 join_in()
-                heard = now
             time.sleep(NAP)
         outcome = done.get()
         heard, told = time.monotonic(), told + 1

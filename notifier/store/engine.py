@@ -38,6 +38,8 @@ def engine_for(url: str, size: int = 5) -> Engine:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            # Keepalives do not cover what was sent and never acknowledged; milliseconds.
+            "tcp_user_timeout": 25_000,
         },
     )
 
