@@ -25,7 +25,7 @@ POLL = 0.1
 """Seconds between two looks at Postgres when nobody pokes."""
 
 PARTIAL = 1
-"""Nearly empty dispatches that may wait in one queue; more of them wait here and are packed."""
+"""Chunks less than full that may wait in a queue while what is small waits here and is packed."""
 
 SOON = 0.0005
 """Seconds until the look after a poke, or after small work was found, doubled from look to look: a

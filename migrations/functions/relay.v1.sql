@@ -44,8 +44,9 @@ END $$;
 
 -- Mark what is due as rung, and return it. Chooses per queue, tenants in turn, and never more than
 -- the queue has room for: Redis holds only work that is ready. Of what is small and could still be
--- packed only so many (`partial`) wait in a queue, a tenant's own on bulk, so that under load the rest
--- gathers here; half a second later more may follow, because a message may have been lost.
+-- packed none is rung while so many chunks (`partial`) that are not full wait in its queue, on bulk its
+-- tenant's own, so that under load the rest gathers here; half a second later more may follow, because
+-- a message may have been lost.
 -- What was rung and not claimed for `again` is rung again; after a second where the last claim's lease
 -- ran out, because a worker that is frozen, not dead, still takes one message out of Redis.
 CREATE OR REPLACE FUNCTION notifier.ring_due(again interval, room int, partial int)
@@ -67,8 +68,8 @@ BEGIN
         -- Each queue's oldest, so that no queue's backlog hides what is due on another.
         SELECT d.id, d.kind, d.channel, d.lane, d.tenant_id, d.due_at, d.last_rung_at,
                CASE WHEN d.lane = 'bulk' THEN d.tenant_id END AS owner,
-               d.kind = 'deliver' AND cardinality(d.delivery_ids) * 10 <= notifier.chunk_size(d.channel)
-                   AS is_small,
+               d.kind = 'deliver' AND cardinality(d.delivery_ids) * 10 < notifier.chunk_size(d.channel) * 9
+                   AS is_partial,
                d.kind = 'deliver' AND cardinality(d.delivery_ids) * 10 <= notifier.chunk_size(d.channel)
                    AND d.attempts = 0 AND d.rings = 0 AS is_packable,
                (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
@@ -94,7 +95,7 @@ BEGIN
                is_packable
                    AND row_number() OVER (PARTITION BY kind, channel, lane, owner, is_packable
                                           ORDER BY due_at, id)
-                     + count(*) FILTER (WHERE is_small AND is_waiting
+                     + count(*) FILTER (WHERE is_partial AND is_waiting
                                           AND last_rung_at > clock_timestamp() - interval '0.5 s')
                            OVER (PARTITION BY kind, channel, lane, owner) > partial AS is_kept_back
         FROM due

@@ -59,7 +59,7 @@ def ring(connection: Connection, *, again: timedelta, room: int, partial: int) -
 
     again: what was rung and not claimed for so long is rung again.
     room: dispatches that may wait in one queue.
-    partial: how many of them may be nearly empty.
+    partial: how many of them may be less than full while small ones wait to be packed.
     """
     rows = connection.exec_driver_sql(
         "SELECT * FROM notifier.ring_due(%s, %s, %s)", (again, room, partial)
