@@ -4,10 +4,10 @@ The reader feeds: a message is given out only for an outcome that was read. Whet
 begin is asked in the thread that is about to begin it (the lease may run low, or somebody said
 stop); what was not begun is not yielded.
 
-A batch begins with one thread and gets another whenever outcomes come slowly: a server that answers
-at once is served twice as fast by one thread as by eight (they contend for the interpreter), one
-that takes its time by as many as there may be. A moment's silence among many quick outcomes is the
-machine's, not the server's, and brings in nobody.
+A batch begins with one thread and gets another whenever outcomes come slowly: for a server that
+answers at once more of them gain nothing (they share one interpreter), one that takes its time gets
+as many as there may be. A moment's silence among many quick outcomes is the machine's, not the
+server's, and brings in nobody.
 """
 
 import logging
