@@ -152,7 +152,12 @@ def judge(
         for receipt in receipts
         if not any(at <= receipt.at <= until for at, until in held[receipt.delivery])
     ]
-    check(may_outlive_claim or not outside, f"{len(outside)} sends outside of a committed claim")
+    if outside and not may_outlive_claim:
+        first = min(outside, key=lambda receipt: receipt.at)
+        broken.append(
+            f"{len(outside)} sends outside of a committed claim, the first of them {first.channel}: "
+            f"{_story(stand, first.delivery, first.at)}"
+        )
     check(not stand.one(_TWICE_HELD), "a dispatch was claimed while another claim stood")
 
     def violations(connection: Connection) -> dict[str, int]:
