@@ -154,6 +154,21 @@ def test_full_chunks_that_were_just_rung_keep_back_no_small_work(
 
 
 @pytest.mark.usefixtures("nobodys")
+def test_small_work_waits_for_others_half_a_second_and_no_longer(
+    database: Database, configured: Settings
+) -> None:
+    tenant = uuid.uuid4()
+    mails(database, tenant, 3, rung=True)
+    mails(database, tenant, 2)
+    assert relay.relay_once(configured) == []
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "UPDATE notifier.dispatches SET due_at = due_at - interval '0.5 s' WHERE rings = 0"
+        )
+    assert len(relay.relay_once(configured)) == 1
+
+
+@pytest.mark.usefixtures("nobodys")
 def test_small_work_that_is_kept_back_takes_no_place(
     database: Database, configured: Settings
 ) -> None:

@@ -45,8 +45,8 @@ END $$;
 -- Mark what is due as rung, and return it. Chooses per queue, tenants in turn, and never more than
 -- the queue has room for: Redis holds only work that is ready. Of what is small and could still be
 -- packed none is rung while so many chunks (`partial`) that are not full wait in its queue, on bulk its
--- tenant's own, so that under load the rest gathers here; half a second later more may follow, because
--- a message may have been lost.
+-- tenant's own, so that under load the rest gathers here, for half a second at most. Chunks that have
+-- waited for as long count no more: their message may have been lost.
 -- What was rung and not claimed for `again` is rung again; after a second where the last claim's lease
 -- ran out, because a worker that is frozen, not dead, still takes one message out of Redis.
 CREATE OR REPLACE FUNCTION notifier.ring_due(again interval, room int, partial int)
@@ -92,7 +92,7 @@ BEGIN
                count(*) FILTER (WHERE is_waiting) OVER (PARTITION BY kind, channel, lane) AS rung,
                count(*) FILTER (WHERE NOT is_ready) OVER (PARTITION BY kind, channel, lane, tenant_id)
                    AS in_hand,
-               is_packable
+               is_packable AND due_at > clock_timestamp() - interval '0.5 s'
                    AND row_number() OVER (PARTITION BY kind, channel, lane, owner, is_packable
                                           ORDER BY due_at, id)
                      + count(*) FILTER (WHERE is_partial AND is_waiting

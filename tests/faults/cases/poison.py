@@ -89,7 +89,7 @@ def kills(trial: Trial) -> None:
     def kill(delivery: str, path: str, port: int) -> None:
         if path.endswith(f"/{POISON}"):
             deaths.append(delivery)
-            os.kill(process_at(port), signal.SIGKILL)
+            os.kill(process_at(port, stand.endpoint.port), signal.SIGKILL)
 
     stand.endpoint.before = kill
     trial.begin(0.0, 0.3)
@@ -105,7 +105,10 @@ def kills(trial: Trial) -> None:
     trial.struck("a process dies at each of its sends")
 
     def only_it_is_dead() -> None:
-        trial.check(of_event(stand, event.id) == {"delivered": 2, "failed": 1}, "a neighbour fell")
+        statuses = of_event(stand, event.id)
+        trial.check(
+            statuses == {"delivered": 2, "failed": 1}, f"it and its two neighbours stand {statuses}"
+        )
         _are_dead(trial, "poison", 1)
         trial.note(f"{len(deaths)} processes died of it")
         # Two halvings at least of what it was among; then alone.
@@ -121,12 +124,16 @@ def _are_dead(trial: Trial, code: str, count: int) -> None:
     trial.check(found == {code: count}, f"dead letters: {found}, not {count} of {code}")
 
 
-def process_at(port: int) -> int:
-    """The process whose end of a connection on loopback has this port (Linux)."""
+def process_at(port: int, to: int) -> int:
+    """The process whose end of a connection on loopback has this port, the other one `to` (Linux).
+
+    The port alone may be that of other connections too, of another stand's processes even.
+    """
+    ends = (f":{port:04X}", f":{to:04X}")
     inode = next(
         words[9]
         for words in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-        if int(words[1].rpartition(":")[2], 16) == port
+        if words[1].endswith(ends[0]) and words[2].endswith(ends[1])
     )
     for folder in Path("/proc").glob("[0-9]*/fd"):
         with suppress(OSError):
