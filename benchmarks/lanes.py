@@ -38,7 +38,7 @@ def run(runs: int) -> Result:
             await_saturation(running)
             running.await_none()
             for _ in range(runs):
-                keep_wal(running)
+                recycle_wal(running)
                 idle = measured(tenant)
                 load.campaign(load.MAIL, tenant)
                 await_saturation(running)
@@ -61,7 +61,7 @@ def run(runs: int) -> Result:
     return result("lanes", "ms p99", "idle, ms p99", figures)
 
 
-def keep_wal(running: Bench) -> None:
+def recycle_wal(running: Bench) -> None:
     """A checkpoint, after which Postgres writes over the WAL files of the campaign before.
 
     A fresh server makes each file anew, and meanwhile every commit waits (some 60 ms, several times

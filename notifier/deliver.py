@@ -7,7 +7,8 @@ shrinks to what remains. No transaction is open while a provider is spoken to.
 import math
 import time
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -184,8 +185,8 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
     sent = 0
     failpoints.reach("deliver.before_calls")
     waiting = {message.delivery_id: message for message in ready}
-    outcomes = chunk.provider.send(ready, may_start)
-    try:
+    # Closed whatever goes wrong here, so that nothing further is begun.
+    with closing(chunk.provider.send(ready, may_start)) as outcomes:
         while True:
             try:
                 message, outcome = next(outcomes)
@@ -208,9 +209,6 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
                 lost = not record(chunk, results, worker) or lost
                 results = Results()
                 flushed = heard = time.monotonic()
-    finally:
-        if isinstance(outcomes, Generator):
-            outcomes.close()  # whatever went wrong here, nothing further is begun
     if sent:
         elapsed = max(time.monotonic() - began, 1e-4)
         worker.pace[chunk.provider.name] = sent / elapsed

@@ -4,13 +4,14 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 import greenlet
 import pytest
 from sqlalchemy import Connection
 
-from notifier import deliver, emit
-from notifier.channels.contract import MayStart, Message, Provider
+from notifier import deliver, emit, register
+from notifier.channels.contract import MayStart, Message, Outcomes, Provider
 from notifier.outcome import Accepted, NotFound, Outcome
 from notifier.settings import Settings, settings
 from notifier.store import system
@@ -44,9 +45,7 @@ class Scripted(Provider):
     def variables(cls) -> Sequence[str]:
         return ()
 
-    def send(
-        self, messages: Sequence[Message], may_start: MayStart
-    ) -> Iterator[tuple[Message, Outcome]]:
+    def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         for message in messages:
             if not may_start():
                 return
@@ -83,7 +82,7 @@ def to(
     tenant: uuid.UUID,
     names: Sequence[str],
     channel: str = "email",
-    **options: object,
+    **options: Any,
 ) -> uuid.UUID:
     event = emit(
         connection,
@@ -91,7 +90,7 @@ def to(
         TASK,
         tenant=tenant,
         to={"recipients": list(names), "channels": [channel]},
-        **options,  # type: ignore[arg-type]
+        **options,
     )
     connection.commit()
     return event.id
@@ -131,6 +130,31 @@ def run_due(database: Database, with_worker: Worker) -> int:
     for dispatch_id in ids:
         deliver.deliver(dispatch_id, with_worker)
     return len(ids)
+
+
+def run_for(
+    database: Database, with_worker: Worker, rounds: int, falls: type[BaseException] = Exception
+) -> None:
+    """Deliver all there is, so often; where that raises `falls` its claim lapses, as at a death."""
+    for _ in range(rounds):
+        due_now(database)
+        for (dispatch_id,) in database.query("SELECT id FROM notifier.dispatches"):
+            try:
+                deliver.deliver(dispatch_id, with_worker)
+            except falls:
+                lapse(database)
+
+
+def plain_type(database: Database, name: str) -> None:
+    """Register an event type for e-mail whose payload may hold anything."""
+    with database.pool.begin() as writer:
+        register.event_type(
+            writer,
+            name,
+            schema={"type": "object"},
+            channels=["email"],
+            texts={"email": {"subject": "s", "text": "x"}},
+        )
 
 
 def due_now(database: Database) -> None:

@@ -72,8 +72,8 @@ MUTATIONS = (
     Mutation(
         "a lapsed lease is not rung",
         RELAY_SQL,
-        "OR coalesce(d.last_rung_at < d.lease_until, false))",
-        ")",
+        "AND (d.lease_until IS NULL OR d.lease_until < d.last_rung_at), false)",
+        ", false)",
         "test_relay.py::test_what_a_dead_worker_held_is_rung_as_soon_as_its_lease_is_over",
     ),
     Mutation(

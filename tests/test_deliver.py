@@ -13,7 +13,17 @@ from notifier.settings import Settings
 from notifier.store import audience
 from notifier.worker import Worker
 from tests.conftest import Database
-from tests.engine import Scripted, configured, due_now, journal, run_due, sound, to, worker
+from tests.engine import (
+    Scripted,
+    configured,
+    due_now,
+    journal,
+    plain_type,
+    run_due,
+    sound,
+    to,
+    worker,
+)
 from tests.test_emit import TASK
 
 __all__ = ["configured", "sound"]
@@ -147,14 +157,7 @@ def test_more_templates_than_a_process_keeps_are_compiled_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(messages, "_KEPT", 0)
-    with database.pool.begin() as writer:
-        register.event_type(
-            writer,
-            "test.other",
-            schema={"type": "object"},
-            channels=["email"],
-            texts={"email": {"subject": "s", "text": "x"}},
-        )
+    plain_type(database, "test.other")
     to(connection, tenant, ["ada"])
     run_due(database, worker(configured))
     to(connection, tenant, ["ada"])

@@ -9,12 +9,12 @@ import pytest
 from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 
-from notifier import deliver, emit, register, relay
+from notifier import emit, relay
 from notifier.errors import InvalidPayload, InvalidValue
 from notifier.settings import Settings
 from notifier.store import audience
 from tests.conftest import Database
-from tests.engine import configured, due_now, lapse, sound, to, worker
+from tests.engine import configured, plain_type, run_for, sound, to, worker
 from tests.test_emit import TASK
 
 __all__ = ["configured", "sound"]
@@ -115,18 +115,6 @@ HOSTILE = {"nested": "[" * 5000 + "]" * 5000, "digits": "9" * 5000}
 """JSON that Postgres holds and Python's parser does not."""
 
 
-def open_type(database: Database) -> None:
-    """An event type whose payload may hold anything."""
-    with database.pool.begin() as writer:
-        register.event_type(
-            writer,
-            "test.open",
-            schema={"type": "object"},
-            channels=["email"],
-            texts={"email": {"subject": "s", "text": "x"}},
-        )
-
-
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_an_event_no_worker_can_load_holds_up_no_other(
     database: Database,
@@ -136,7 +124,7 @@ def test_an_event_no_worker_can_load_holds_up_no_other(
     payload: str,
 ) -> None:
     """Emit refuses such a payload: this one was written by another hand."""
-    open_type(database)
+    plain_type(database, "test.open")
     event = emit(connection, "test.open", {}, tenant=tenant, to={"recipients": ["ada"]})
     for name in ("bob", "eve"):
         to(connection, tenant, [name])
@@ -146,13 +134,7 @@ def test_an_event_no_worker_can_load_holds_up_no_other(
             (f'{{"a": {HOSTILE[payload]}}}', event.id),
         )
     relay.relay_once(configured)
-    for _ in range(30):
-        due_now(database)
-        for (dispatch,) in database.query("SELECT id FROM notifier.dispatches"):
-            try:
-                deliver.deliver(dispatch, worker(configured))
-            except Exception:
-                lapse(database)
+    run_for(database, worker(configured), rounds=30)
     assert database.statuses()["sent"] == 2
     assert database.one("SELECT count(*) FROM notifier.dispatches") == 0
 
@@ -178,7 +160,7 @@ def test_an_event_no_worker_can_load_holds_up_no_other(
 def test_a_payload_no_worker_could_load_is_refused_by_name(
     database: Database, tenant: uuid.UUID, value: str, expected: str | None
 ) -> None:
-    open_type(database)
+    plain_type(database, "test.open")
     with psycopg.connect(database.producer_url) as producer:
         found = producer.execute(
             "SELECT error_code, error_field, error_expected FROM notifier.emit("
@@ -233,11 +215,5 @@ def test_a_template_no_worker_can_compile_holds_up_no_other(
             "UPDATE notifier.notification_deliveries SET template_id = %s WHERE address LIKE 'ada%%'",
             (broken,),
         )
-    for _ in range(10):
-        due_now(database)
-        for (dispatch,) in database.query("SELECT id FROM notifier.dispatches"):
-            try:
-                deliver.deliver(dispatch, worker(configured))
-            except Exception:
-                lapse(database)
+    run_for(database, worker(configured), rounds=10)
     assert database.statuses() == {"sent": 1, "failed": 1}

@@ -1,14 +1,14 @@
 """Workers that die, freeze or stop in the middle: what the next one finds and does."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection
 
 from notifier import deliver
-from notifier.channels.contract import MayStart, Message
+from notifier.channels.contract import MayStart, Message, Outcomes
 from notifier.outcome import Accepted, Outcome, RetryLater
 from notifier.settings import Settings
 from notifier.store import audience
@@ -22,6 +22,7 @@ from tests.engine import (
     journal,
     lapse,
     run_due,
+    run_for,
     sound,
     to,
     worker,
@@ -110,15 +111,7 @@ def test_a_chunk_that_kills_its_worker_is_halved_until_the_poison_stands_alone(
             raise Died
         return accept(message)
 
-    for _ in range(60):
-        ids = database.query("SELECT id FROM notifier.dispatches")
-        if not ids:
-            break
-        for (dispatch,) in ids:
-            try:
-                deliver.deliver(dispatch, worker(configured, poisoned))
-            except Died:
-                lapse(database)
+    run_for(database, worker(configured, poisoned), rounds=60, falls=Died)
     assert database.statuses() == {"sent": 39, "failed": 1}
     assert database.query("SELECT code FROM notifier.dead_letters") == [("poison",)]
 
@@ -187,9 +180,7 @@ def test_no_send_starts_that_its_lease_could_not_outlast(
 class Together(Scripted):
     """Has all messages under way when it tells of the first."""
 
-    def send(
-        self, messages: Sequence[Message], may_start: MayStart
-    ) -> Iterator[tuple[Message, Outcome]]:
+    def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         yield from list(super().send(messages, may_start))
 
 

@@ -2,15 +2,15 @@
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
-from notifier import emit, record
-from notifier.channels.contract import MayStart, Message
+from notifier import record
+from notifier.channels.contract import MayStart, Message, Outcomes
 from notifier.outcome import Outcome, RetryLater
 from notifier.retry import STEPS
 from notifier.settings import Settings
@@ -18,8 +18,7 @@ from notifier.settle import Results
 from notifier.words import Channel
 from notifier.worker import Chunk
 from tests.conftest import Database
-from tests.engine import Scripted, accept, configured, run_due, sound, to, worker
-from tests.test_emit import TASK
+from tests.engine import Scripted, accept, configured, run_due, sound, to, to_addresses, worker
 
 __all__ = ["configured", "sound"]
 
@@ -34,29 +33,21 @@ class Windows(Scripted):
         self.seconds = seconds
         self.sizes: list[int] = []
 
-    def send(
-        self, messages: Sequence[Message], may_start: MayStart
-    ) -> Iterator[tuple[Message, Outcome]]:
+    def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         self.sizes.append(len(messages))
         for pair in super().send(messages, may_start):
             time.sleep(self.seconds)
             yield pair
 
 
-def twenty(connection: Connection, tenant: uuid.UUID) -> None:
-    addresses = [{"channel": "email", "address": f"a{n}@example.com"} for n in range(20)]
-    emit(connection, "task.due_soon", TASK, tenant=tenant, to={"addresses": addresses})
-    connection.commit()
-
-
 def test_a_provider_slower_than_a_flush_is_given_as_many_as_it_sends_at_once(
     database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
 ) -> None:
-    twenty(connection, tenant)
+    to_addresses(connection, tenant, 20)
     slow = Windows(0.02)
     run_due(database, worker(configured.model_copy(update={"flush_seconds": 0.01}), slow))
     assert slow.sizes == [20]
-    twenty(connection, tenant)
+    to_addresses(connection, tenant, 20)
     paced = worker(configured.model_copy(update={"flush_seconds": 0.01}), slow)
     paced.pace["scripted"] = 1.0
     run_due(database, paced)
@@ -67,7 +58,7 @@ def test_a_provider_slower_than_a_flush_is_given_as_many_as_it_sends_at_once(
 def test_a_dispatch_has_its_time_and_no_more_within_a_window_too(
     database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
 ) -> None:
-    twenty(connection, tenant)
+    to_addresses(connection, tenant, 20)
     slow = Windows(0.05)
     began = time.monotonic()
     run_due(database, worker(configured, slow, chunk_seconds=0.2))
@@ -102,7 +93,7 @@ def test_a_slow_database_is_written_to_no_more_often(
     configured: Settings,
     slow_records: list[int],
 ) -> None:
-    twenty(connection, tenant)
+    to_addresses(connection, tenant, 20)
 
     def first_is_slow(message: Message) -> Outcome:
         if not provider.given[1:]:
@@ -121,7 +112,7 @@ def test_the_databases_time_is_not_taken_for_the_providers_silence(
     configured: Settings,
     slow_records: list[int],
 ) -> None:
-    twenty(connection, tenant)
+    to_addresses(connection, tenant, 20)
     provider = Scripted(accept)
     provider.deadline = timedelta(seconds=0.1)
     quick = worker(configured.model_copy(update={"flush_seconds": 0.0}), provider)
@@ -161,7 +152,7 @@ def test_what_a_provider_asks_for_is_waited_for_within_reason(
     least: float,
     most: float,
 ) -> None:
-    twenty(connection, tenant)
+    to_addresses(connection, tenant, 20)
     wait = timedelta(seconds=asked)
     run_due(database, worker(configured, lambda _: RetryLater("429", "slow down", wait)))
     waits = [

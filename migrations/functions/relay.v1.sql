@@ -72,13 +72,8 @@ BEGIN
                    AS is_partial,
                d.kind = 'deliver' AND cardinality(d.delivery_ids) * 10 <= notifier.chunk_size(d.channel)
                    AND d.attempts = 0 AND d.rings = 0 AS is_packable,
-               (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
-                   AND (d.last_rung_at IS NULL
-                        OR d.last_rung_at < clock_timestamp()
-                           - CASE WHEN d.lease_until IS NULL THEN again ELSE least(again, interval '1 s') END
-                        OR coalesce(d.last_rung_at < d.lease_until, false)) AS is_ready,
-               coalesce(d.last_rung_at > clock_timestamp() - again
-                        AND (d.lease_until IS NULL OR d.lease_until < d.last_rung_at), false) AS is_waiting
+               w.is_waiting,
+               (d.lease_until IS NULL OR d.lease_until < clock_timestamp()) AND NOT w.is_waiting AS is_ready
         FROM unnest(ARRAY['critical', 'normal', 'bulk']) AS l(lane)
         CROSS JOIN unnest(ARRAY['', 'email', 'sms', 'push', 'inapp', 'slack', 'teams', 'voice',
                                 'webhook', 'apprise']) AS c(channel)
@@ -87,6 +82,11 @@ BEGIN
             WHERE q.lane = l.lane AND coalesce(q.channel, '') = c.channel
               AND q.due_at <= clock_timestamp()
             ORDER BY q.due_at LIMIT 5000) d
+        CROSS JOIN LATERAL (
+            SELECT coalesce(
+                d.last_rung_at > clock_timestamp()
+                    - CASE WHEN d.lease_until IS NULL THEN again ELSE least(again, interval '1 s') END
+                AND (d.lease_until IS NULL OR d.lease_until < d.last_rung_at), false) AS is_waiting) w
     ), gathered AS (
         SELECT due.*,
                count(*) FILTER (WHERE is_waiting) OVER (PARTITION BY kind, channel, lane) AS rung,

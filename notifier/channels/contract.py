@@ -7,7 +7,7 @@ discovery, and one contract suite in the tests runs over all of them.
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
@@ -43,6 +43,10 @@ class Message:
 
 MayStart = Callable[[], bool]
 """Whether another send may begin: the lease holds for a provider's deadline, nobody said stop."""
+
+Outcomes = Generator[tuple[Message, Outcome], None, None]
+"""What came of each message, as it becomes known. A generator, because the engine closes it when it
+has to leave: nothing further is begun then, what is under way is finished."""
 
 
 class Provider(ABC):
@@ -81,9 +85,7 @@ class Provider(ABC):
         """Names of the environment variables it reads, for `doctor` and the compose test."""
 
     @abstractmethod
-    def send(
-        self, messages: Sequence[Message], may_start: MayStart
-    ) -> Iterator[tuple[Message, Outcome]]:
+    def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         """Send each message once and yield what came of it, as it becomes known.
 
         may_start: asked right before each send; once it says no, nothing more is begun, what is

@@ -13,12 +13,12 @@ server's, and brings in nobody.
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from queue import SimpleQueue
 from threading import Event, Thread
 
-from notifier.channels.contract import MayStart, Message
+from notifier.channels.contract import MayStart, Message, Outcomes
 from notifier.outcome import Outcome, Unsure
 
 log = logging.getLogger("notifier.channels")
@@ -44,7 +44,7 @@ def share(
     one: Callable[[Message], Outcome],
     hands: int,
     may_start: MayStart,
-) -> Iterator[tuple[Message, Outcome]]:
+) -> Outcomes:
     """Run `one` on every message, at most `hands` at once, and yield as outcomes come in.
 
     When the iterator is closed early, or `may_start` has said no once, sends under way are

@@ -1,11 +1,11 @@
 """In-app notifications: the inbox is a table of ours, so there is nobody to call."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from notifier.channels import addresses
-from notifier.channels.contract import MayStart, Message, Provider
-from notifier.outcome import Accepted, Outcome, Rejected
+from notifier.channels.contract import MayStart, Message, Outcomes, Provider
+from notifier.outcome import Accepted, Rejected
 from notifier.words import Channel
 
 PARTS = frozenset({"title", "message"})
@@ -27,9 +27,7 @@ class Inbox(Provider):
     def variables(cls) -> Sequence[str]:
         return ()
 
-    def send(
-        self, messages: Sequence[Message], may_start: MayStart
-    ) -> Iterator[tuple[Message, Outcome]]:
+    def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         accepted = Accepted(delivered=True)
         for message in messages:
             if not may_start():

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from notifier.channels import addresses
 from notifier.channels.calls import Calls, variables_of
-from notifier.channels.contract import MayStart, Message, Provider
-from notifier.outcome import Accepted, NotFound, Outcome
+from notifier.channels.contract import MayStart, Message, Outcomes, Provider
+from notifier.outcome import Accepted, NotFound
 from notifier.words import Channel
 
 
@@ -28,9 +28,7 @@ class Null(Provider):
     def variables(cls) -> Sequence[str]:
         return variables_of(cls.name)
 
-    def send(
-        self, messages: Sequence[Message], may_start: MayStart
-    ) -> Iterator[tuple[Message, Outcome]]:
+    def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         accepted = Accepted()
         for message in messages:
             if not may_start():

@@ -26,7 +26,7 @@ from datetime import timedelta
 
 from notifier.channels import addresses
 from notifier.channels.calls import Calls, variables_of
-from notifier.channels.contract import MayStart, Message, Provider
+from notifier.channels.contract import MayStart, Message, Outcomes, Provider
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
 
@@ -78,9 +78,7 @@ class Sandbox(Provider):
     def variables(cls) -> Sequence[str]:
         return variables_of(cls.name)
 
-    def send(
-        self, messages: Sequence[Message], may_start: MayStart
-    ) -> Iterator[tuple[Message, Outcome]]:
+    def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         for message in messages:
             if not may_start():
                 return

@@ -2,12 +2,12 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from smtplib import SMTPException
 
 from notifier.channels import addresses, crew, variables, wire
-from notifier.channels.contract import MayStart, Message, Provider
+from notifier.channels.contract import MayStart, Message, Outcomes, Provider
 from notifier.channels.mime import Composer, Sender
 from notifier.channels.smtp_session import NoSession, Server, Session
 from notifier.errors import SettingError
@@ -100,9 +100,7 @@ class Smtp(Provider):
             CA_FILE,
         )
 
-    def send(
-        self, messages: Sequence[Message], may_start: MayStart
-    ) -> Iterator[tuple[Message, Outcome]]:
+    def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         composer = Composer(self._sender, datetime.now(UTC))
         return crew.share(
             messages,

@@ -7,11 +7,11 @@ import base64
 import binascii
 import hmac
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from notifier.channels import addresses, crew, egress, http, variables
-from notifier.channels.contract import MayStart, Message, Provider
+from notifier.channels.contract import MayStart, Message, Outcomes, Provider
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
@@ -66,9 +66,7 @@ class Webhook(Provider):
     def variables(cls) -> Sequence[str]:
         return (CONCURRENCY, TIMEOUT, ALLOW_NETWORKS, CA_FILE)
 
-    def send(
-        self, messages: Sequence[Message], may_start: MayStart
-    ) -> Iterator[tuple[Message, Outcome]]:
+    def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         return crew.share(messages, self._post, self.at_once, may_start)
 
     def check_address(self, channel: Channel, address: str) -> str | None:

@@ -57,8 +57,8 @@ def _make(connection: Connection, login: str, password: str, part: str) -> None:
         )
     )
     if part == "engine":
-        # As `store.engine.pool` sets them: behind PgBouncer in transaction mode a session of ours is
-        # another one of the server's each time, and what the pool has set is lost.
+        # `store.engine.pool` sets both for its sessions, the second to the lease; behind PgBouncer in
+        # transaction mode a session of ours is another one of the server's each time, and has these.
         for setting in ("enable_seqscan = off", "idle_in_transaction_session_timeout = '60s'"):
             raw.execute(
                 sql.SQL("ALTER ROLE {} SET {}").format(sql.Identifier(login), sql.SQL(setting))

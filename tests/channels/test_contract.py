@@ -165,7 +165,7 @@ def test_a_reader_that_leaves_stops_the_sending(stand: tuple[Provider, Stand]) -
     provider, where = stand
     answers = provider.send(messages_for(provider, where, 300), always)
     next(answers)
-    answers.close()  # type: ignore[attr-defined]
+    answers.close()
     sent = where.sent()
     assert sent < 100
     time.sleep(0.05)

@@ -45,7 +45,7 @@ def test_leaving_waits_for_what_is_under_way_and_begins_nothing() -> None:
     answers = crew.share([make_message() for _ in range(50)], one, 4, always)
     next(answers)
     threading.Timer(0.1, gate.set).start()
-    answers.close()  # type: ignore[attr-defined]
+    answers.close()
     assert {m.delivery_id for m in begun} == {m.delivery_id for m in finished}
     assert len(begun) <= 1 + 4, "the first, and one for each thread"
 

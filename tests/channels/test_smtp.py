@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -39,8 +40,8 @@ def provider(smtp_server: SmtpServer) -> Iterator[Smtp]:
     made.close()
 
 
-def outcome_of(provider: Smtp, **fields: object) -> Outcome:
-    ((_, outcome),) = provider.send([make_message(**fields)], always)  # type: ignore[arg-type]
+def outcome_of(provider: Smtp, **fields: Any) -> Outcome:
+    ((_, outcome),) = provider.send([make_message(**fields)], always)
     return outcome
 
 
