@@ -37,7 +37,9 @@ def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
 
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
+        # Started with nohup, it outlives its terminal.
+        if (number, signal.getsignal(number)) != (signal.SIGHUP, signal.SIG_IGN):
+            signal.signal(number, lambda *_: stopping.set())
     with ExitStack() as cleanup:
         if not no_api:
             _check_port(settings())

@@ -114,6 +114,15 @@ def up(tmp_path: Path) -> Iterator["Up"]:
     running.end()
 
 
+UP = (sys.executable, "-m", "notifier.cli", "up", "--no-api", "-c", "1")
+
+UNDER = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, int(sys.argv[1]))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 class Up:
     """A `notifier up` of its own, with nothing set but its folder."""
 
@@ -127,10 +136,11 @@ class Up:
         self.output = folder.with_name("up.log")
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, hang_up: signal.Handlers = signal.SIG_DFL) -> None:
+        """hang_up: what it finds set for the end of its terminal; nohup has it ignored."""
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "notifier.cli", "up", "--no-api", "-c", "1"],
+                [sys.executable, "-c", UNDER, str(int(hang_up)), *UP],
                 env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -181,6 +191,20 @@ def test_up_needs_nothing_and_stops_in_order(up: Up) -> None:
     assert '"sent": 1' in up.notifier("status", "--check", "--json").stdout
     assert (up.folder / "secret_keys").read_text() == secret
     assert "API key" not in up.printed()
+
+
+def test_the_end_of_its_terminal_stops_up_unless_nohup_started_it(up: Up) -> None:
+    up.start(hang_up=signal.SIG_IGN)
+    assert up.process is not None
+    up.process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    assert "stopping" not in up.printed()
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(PATIENCE) == 0
+
+    up.start()
+    up.process.send_signal(signal.SIGHUP)
+    assert up.process.wait(PATIENCE) == 0
 
 
 def test_up_uses_the_servers_whose_urls_are_set(up: Up, database: Database) -> None:

@@ -26,9 +26,11 @@ as_root = pytest.mark.skipif(not ROOT, reason="only root drops to another accoun
 needs_proc = pytest.mark.skipif(not LINUX, reason="looks into /proc")
 
 CALLER = """
-import json, os, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
 from notifier.local import boot
+# The tests may have been started with nohup.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with boot(Path(sys.argv[1])) as services:
     print(json.dumps([services.admin_url, services.redis_url,
                       services.postgres_pid, services.redis_pid]), flush=True)

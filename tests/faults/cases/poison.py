@@ -22,7 +22,6 @@ POISON = "poison"
     "poison-queue",
     "unknown tasks, bad JSON and whatever else is no message, on every queue: no process dies, and "
     "what is queued behind it is sent once",
-    within=15,
     may_repeat=False,
 )
 def queue(trial: Trial) -> None:
@@ -48,7 +47,6 @@ def queue(trial: Trial) -> None:
 @case(
     "poison-render",
     "a template that can not be rendered for some: they are dead letters, the rest is sent once",
-    within=15,
     may_repeat=False,
 )
 def render(trial: Trial) -> None:

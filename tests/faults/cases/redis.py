@@ -13,6 +13,10 @@ WITHIN = 60.0
 BOUND = 1.0
 """Seconds an emit may take while Redis is away; a poke gives up after 0.05."""
 
+SHORT = 6.0
+"""Seconds an outage lasts in the short form: more than its patience makes of `BOUND`, so that an
+emit which waits for the end of the outage is seen."""
+
 
 @case("redis-killed", "SIGKILL and all data lost, back at once", within=WITHIN)
 def killed(trial: Trial) -> None:
@@ -60,7 +64,7 @@ def frozen(trial: Trial) -> None:
     os.kill(pid, signal.SIGSTOP)
     trial.struck("SIGSTOP")
     try:
-        time.sleep(trial.scaled(60, 4 if trial.short else 60, "frozen"))
+        time.sleep(trial.scaled(60, SHORT if trial.short else 60, "frozen"))
     finally:
         os.kill(pid, signal.SIGCONT)
     trial.over()
@@ -79,7 +83,7 @@ def blackholed(trial: Trial) -> None:
     trial.begin(0.05, 0.4)
     trial.stand.redis.blackhole()
     trial.struck("blackhole")
-    time.sleep(trial.scaled(20, 2 if trial.short else 20, "unreachable"))
+    time.sleep(trial.scaled(20, SHORT if trial.short else 20, "unreachable"))
     trial.stand.redis.heal()
     trial.over()
     _consumed(trial)
@@ -92,7 +96,7 @@ def full(trial: Trial) -> None:
     trial.stand.client.config_set("maxmemory", 1)
     trial.struck("maxmemory")
     try:
-        time.sleep(trial.scaled(10, 3 if trial.short else 10, "full"))
+        time.sleep(trial.scaled(10, SHORT if trial.short else 10, "full"))
     finally:
         trial.stand.client.config_set("maxmemory", 0)
     trial.over()
@@ -106,7 +110,7 @@ def down(trial: Trial) -> None:
     trial.begin(0.02, 0.2)
     trial.stand.services.kill_redis()
     trial.struck("killed")
-    time.sleep(trial.scaled(600, 3 if trial.short else 30, "away"))
+    time.sleep(trial.scaled(600, SHORT if trial.short else 30, "away"))
     _back(trial)
     _emits_were_bounded(trial)
 
