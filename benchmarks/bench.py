@@ -4,7 +4,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import psycopg
 from sqlalchemy import Engine
 
 from notifier import log, queue, register
-from notifier.local import boot
+from notifier.local import boot, scratch
 from notifier.settings import settings
 from notifier.store import engine as store_engine
 from notifier.store import system
@@ -163,10 +162,9 @@ def noop() -> None:
 def bench() -> Iterator[Bench]:
     """A fresh Postgres with default durability and a fresh Valkey, migrated, as the engine."""
     with (
-        tempfile.TemporaryDirectory(prefix="notifier-bench-") as folder,
-        boot(Path(folder) / "data") as services,
+        scratch("notifier-bench-") as folder,
+        boot(folder / "data") as services,
     ):
-        os.chmod(folder, 0o711)
         admin = engine_for(services.admin_url)
         with admin.connect() as connection:
             migrate(connection)
@@ -185,7 +183,7 @@ def bench() -> Iterator[Bench]:
         log.configure()
         pool = engine_for(urls["engine"])
         try:
-            yield Bench(pool, services.admin_url, Path(folder), environment)
+            yield Bench(pool, services.admin_url, folder, environment)
         finally:
             pool.dispose()
             store_engine.pool().dispose()

@@ -8,12 +8,11 @@ import argparse
 import json
 import signal
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 from notifier.demo.scenario import Scenario, TookTooLong
+from notifier.local import scratch
 
 __all__ = ["main"]
 
@@ -44,11 +43,9 @@ def main(argv: list[str]) -> int:
     def say(line: str = "") -> None:
         print(line, file=sys.stderr if given.json else sys.stdout, flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
-        # The servers may run as another user, who must be able to reach their data.
-        Path(folder).chmod(0o711)
+    with scratch("notifier-demo-") as folder:
         started = time.monotonic()
-        with Scenario(Path(folder), given.recipients, say, stopping) as scenario:
+        with Scenario(folder, given.recipients, say, stopping) as scenario:
             try:
                 report = scenario.play(relay=not given.no_relay)
             except TookTooLong as error:

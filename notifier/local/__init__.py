@@ -8,6 +8,7 @@ from notifier.local.errors import (
     NoAccount,
     ServerFailed,
 )
+from notifier.local.home import scratch
 from notifier.local.services import Services, boot
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "ServerFailed",
     "Services",
     "boot",
+    "scratch",
 ]

@@ -104,6 +104,22 @@ def open_home(folder: Path | None) -> Iterator[Home]:
         os.close(lock)
 
 
+@contextmanager
+def scratch(prefix: str) -> Iterator[Path]:
+    """A folder to keep services' folders in, whose servers' account can enter it; removed at the
+    end with all their data, wherever those had to be put.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
+    try:
+        folder.chmod(0o711)
+        yield folder
+    finally:
+        for home in folder.iterdir():
+            if home.is_dir():
+                _discard(home)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def is_free(port: int) -> bool:
     """Can a server listen on this port of the loopback interface now?"""
     with socket.socket() as probe:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from notifier.local import scratch
 from notifier.local.stack import Follower, Stack, forked, usual
 from tests.conftest import Database
 
@@ -108,10 +109,11 @@ def test_what_is_logged_is_json(stack: Stack) -> None:
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator["Up"]:
-    running = Up(tmp_path / "data")
-    yield running
-    running.end()
+def up() -> Iterator["Up"]:
+    with scratch("notifier-up-") as folder:
+        running = Up(folder / "data")
+        yield running
+        running.end()
 
 
 UP = (sys.executable, "-m", "notifier.cli", "up", "--no-api", "-c", "1")

@@ -2,12 +2,21 @@
 
 import asyncio
 import threading
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Self, TypeVar
 
 from tests.channels import tricks
 
 T = TypeVar("T")
+
+TICK = 0.01
+"""Seconds between two turns of the loop at most, where it is not held up."""
+
+TURNS = 8
+"""Turns of the loop that pass from a request's arrival until it has been read whole: it is accepted,
+its head and its body are waited for, each a few turns."""
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -18,10 +27,24 @@ class Loop:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="wires", daemon=True)
+        self._turns: deque[float] = deque([time.time()] * TURNS, TURNS)
+
+    @property
+    def read_until(self) -> float:
+        """A time by `time.time`: what had arrived by then has been read whole by now.
+
+        A loop that had to wait for a processor reads late, and knows it only by this.
+        """
+        return self._turns[0]
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._loop.call_soon_threadsafe(self._turn)
         return self
+
+    def _turn(self) -> None:
+        self._turns.append(time.time())
+        self._loop.call_later(TICK, self._turn)
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

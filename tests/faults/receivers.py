@@ -6,7 +6,7 @@ They know nothing of the database, so that their logs can be held against it.
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from notifier.words import Channel
 from tests.channels import tricks
@@ -16,24 +16,29 @@ from tests.faults.loop import Loop, port_of
 
 @dataclass(slots=True)
 class Receipt:
-    """One request that came in whole. accepted: whether the answer we gave takes it."""
+    """One request that came in whole, after `since` and by `at`.
+
+    accepted: whether the answer we gave takes it.
+    """
 
     delivery: str
     channel: Channel
-    at: float = field(default_factory=time.time)
+    since: float
+    at: float
     accepted: bool = True
 
 
 class Log:
     """What the receivers of a stand were given, in the order in which it came."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: Loop) -> None:
         self.receipts: list[Receipt] = []
+        self._loop = loop
 
-    def note(self, delivery: str, channel: Channel, accepted: bool = True) -> Receipt:
-        receipt = Receipt(delivery, channel, accepted=accepted)
-        self.receipts.append(receipt)
-        return receipt
+    def note(self, delivery: str, channel: Channel, accepted: bool = True) -> None:
+        now = time.time()
+        since = min(self._loop.read_until, now)
+        self.receipts.append(Receipt(delivery, channel, since, now, accepted))
 
     def clear(self) -> None:
         self.receipts = []

@@ -81,6 +81,7 @@ class Stand:
     services: Services
     postgres: Proxy
     redis: Proxy
+    log: Log
     mail: Mail
     endpoint: Endpoint
     stack: "Programs"
@@ -89,7 +90,6 @@ class Stand:
     def __init__(self, programs: dict[str, list[str]] | None = None) -> None:
         self._programs = PROGRAMS if programs is None else programs
         self._cleanup = ExitStack()
-        self.log = Log()
 
     def __enter__(self) -> Self:
         try:
@@ -109,6 +109,7 @@ class Stand:
         loop = enter(Loop())
         self.postgres = Proxy(loop, urlsplit(self.services.admin_url).port or 0)
         self.redis = Proxy(loop, urlsplit(self.services.redis_url).port or 0)
+        self.log = Log(loop)
         self.mail, self.endpoint = Mail(loop, self.log), Endpoint(loop, self.log)
         self.admin = engine_for(self.services.admin_url)
         self._cleanup.callback(self.admin.dispose)
@@ -270,8 +271,11 @@ class Stand:
         return [
             *self.log.receipts,
             *(
-                Receipt(words[0], Channel.SMS, int(words[2]) / 1e9 + offset)
-                for words in (call.split() for call in calls)
+                Receipt(words[0], Channel.SMS, at, at)
+                for words, at in (
+                    (words, int(words[2]) / 1e9 + offset)
+                    for words in (call.split() for call in calls)
+                )
             ),
         ]
 

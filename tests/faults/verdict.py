@@ -36,6 +36,9 @@ FROM public.claims
 
 _TWICE_HELD = "SELECT count(*) FROM public.claims WHERE stood_until > at"
 
+NOTEWORTHY = 0.5
+"""Seconds by which a receiver may be late without a word about it."""
+
 CALLED = (Channel.EMAIL, Channel.WEBHOOK, Channel.SMS)
 """Channels whose receivers keep a log; the inbox is a table."""
 
@@ -150,7 +153,9 @@ def judge(
     outside = [
         receipt
         for receipt in receipts
-        if not any(at <= receipt.at <= until for at, until in held[receipt.delivery])
+        if not any(
+            at <= receipt.at and receipt.since <= until for at, until in held[receipt.delivery]
+        )
     ]
     if outside and not may_outlive_claim:
         first = min(outside, key=lambda receipt: receipt.at)
@@ -158,6 +163,9 @@ def judge(
             f"{len(outside)} sends outside of a committed claim, the first of them {first.channel}: "
             f"{_story(stand, first.delivery, first.at)}"
         )
+    late = max((receipt.at - receipt.since for receipt in receipts), default=0.0)
+    if late > NOTEWORTHY:
+        verdict.notes.append(f"receivers read up to {late:.1f} s late")
     check(not stand.one(_TWICE_HELD), "a dispatch was claimed while another claim stood")
 
     def violations(connection: Connection) -> dict[str, int]:

@@ -3,12 +3,13 @@
 import os
 import pwd
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from notifier.errors import NotifierError
-from notifier.local import BinariesMissing, FolderUnusable, boot, copies
+from notifier.local import BinariesMissing, FolderUnusable, boot, copies, scratch
 from notifier.local import binaries as local_binaries
 from notifier.local import home as local_home
 from tests.local.conftest import ROOT, Caller, as_root, ask, everybody_may_enter, needs_proc
@@ -85,6 +86,23 @@ def test_data_below_a_closed_folder_are_kept_elsewhere(
     shutil.rmtree(tmp_path / "elsewhere")
     with pytest.raises(FolderUnusable, match="is gone"), boot(closed):
         pass
+
+
+@as_root
+def test_a_scratch_folder_takes_data_with_it_that_were_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody_may_enter(tmp_path)
+    monkeypatch.setattr(local_home, "ELSEWHERE", (tmp_path / "elsewhere",))
+    (tmp_path / "closed").mkdir(mode=0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "closed"))
+    with scratch("test-") as folder:
+        for name in ("one", "two"):
+            with boot(folder / name) as services:
+                assert ask(services, "SELECT 1") == 1
+        assert len(list((tmp_path / "elsewhere").iterdir())) == 2
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert list((tmp_path / "closed").iterdir()) == []
 
 
 @as_root
