@@ -28,8 +28,8 @@ def bare_loop(ready: Barrier, url: str, count: int, threads: int) -> None:
 
     def post(share: int) -> None:
         for _ in range(share):
-            answer = client.post(
-                to, (("Content-Type", "application/json"),), BODY, time.monotonic() + 15
+            answer = client.request(
+                "POST", to, (("Content-Type", "application/json"),), BODY, time.monotonic() + 15
             )
             assert answer.status == 204, answer.line
 

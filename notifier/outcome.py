@@ -4,6 +4,7 @@ Two places match on them, exhaustively: `notifier.settle` for a send, `notifier.
 answer to a question.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -75,4 +76,17 @@ class NotFound:
     """Asked after an attempt in doubt, the provider has no trace of it: it never arrived."""
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Asked after an attempt in doubt, the provider has messages of which one may be it: to the
+    same address, since the attempt began. It can not tell them apart by our id; the engine knows
+    which of them are other deliveries'.
+    """
+
+    found: Mapping[str, Accepted | Rejected]
+    """By the provider's own id of each."""
+
+
 Outcome = Accepted | RetryLater | Rejected | Unsure
+Answer = Accepted | Rejected | NotFound | Candidates | Unsure
+"""What a provider can say of an attempt in doubt."""

@@ -9,10 +9,12 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import ClassVar
 
-from notifier.outcome import Accepted, NotFound, Outcome, Rejected, Unsure
+from notifier.outcome import Answer, Outcome, Unsure
+from notifier.status import Status
 from notifier.words import Channel
 
 
@@ -41,6 +43,97 @@ class Message:
     unsubscribe_url: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An attempt in doubt, to ask its provider about.
+
+    message: without its parts: what was rendered then need not render now. `attempt` is the one in
+        doubt.
+    since: when it was announced, by the database's clock: nothing was sent before.
+    """
+
+    message: Message
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a provider calls back with, as it came over HTTP.
+
+    url: as the provider knows it, beginning with our public address; path: the part of it behind
+    `/webhooks/<provider>`, without a slash. headers: by name in lower case.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Forged(Exception):
+    """A call back whose signature is missing or wrong. The text says which."""
+
+
+class Misunderstood(Exception):
+    """A call back that is signed well, but is not what its provider sends. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a provider says became of a message.
+
+    status: one of `status.RECEIVED`; None: nothing that changes it (it is queued, it rings).
+    delivery_id: where the call names it; else it is found by `provider_message_id`.
+    raw: the provider's own word. at: its own clock's time, where it tells.
+    address_dead: the address itself is gone; comes with BOUNCED.
+    segments, price, currency: what it cost, where it says so.
+    """
+
+    status: Status | None
+    provider_message_id: str
+    raw: str
+    delivery_id: uuid.UUID | None = None
+    at: datetime | None = None
+    code: str | None = None
+    detail: str | None = None
+    segments: int | None = None
+    price: Decimal | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """A recipient wrote back a word that says whether they want more.
+
+    wanted: True for START, False for STOP. word: what they wrote.
+    """
+
+    channel: Channel
+    address: str
+    wanted: bool
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A recipient acted inside the message. by: how, such as `keypress`."""
+
+    delivery_id: uuid.UUID
+    by: str
+
+
+Fact = Told | Replied | Acknowledged
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a call back says, and what its provider wants to read in answer."""
+
+    facts: Sequence[Fact]
+    answer: str = ""
+    media_type: str = "text/plain"
+
+
 MayStart = Callable[[], bool]
 """Whether another send may begin: the lease holds for a provider's deadline, nobody said stop."""
 
@@ -58,7 +151,8 @@ class Provider(ABC):
 
     name: ClassVar[str]
     """The word used in tables, settings (`NOTIFIER_<NAME>_…`) and logs."""
-    channels: ClassVar[frozenset[Channel]]
+    channels: frozenset[Channel]
+    """An instance may have fewer than its class, where a setting says so."""
     deadline: timedelta = timedelta(seconds=10)
     """The longest one send can take, all of connecting, writing and reading included. An
     instance may have one of its own, where a setting says so."""
@@ -98,15 +192,17 @@ class Provider(ABC):
         """What an address should look like, where `address` can not be one; else None."""
         return None
 
-    def look_up(
-        self, messages: Sequence[Message]
-    ) -> Iterator[tuple[Message, Accepted | Rejected | NotFound | Unsure]]:
-        """Ask the provider about attempts in doubt; needed for `reconcile` channels only.
+    def look_up(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
+        """Ask the provider about attempts in doubt; needed for `reconcile` channels only."""
+        for question in questions:
+            yield question, Unsure("this provider can not be asked")
 
-        messages: without their parts; `attempt` is the one in doubt.
+    def hear(self, call: Call) -> Heard:
+        """Read what the provider calls back with, its signature first.
+
+        Raises `Forged`, or `Misunderstood` for what it does not send.
         """
-        for message in messages:
-            yield message, Unsure("this provider can not be asked")
+        raise Misunderstood(f"{self.name} does not call back")
 
     def check(self) -> str | None:
         """Reach the provider without sending; what is wrong, or None. For `doctor`."""

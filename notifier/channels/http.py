@@ -1,4 +1,4 @@
-"""One POST over HTTP/1.1 with a total deadline, to an address that someone else chose.
+"""One request over HTTP/1.1 with a total deadline, to an address that someone else may have chosen.
 
 Written on `http.client.HTTPResponse` and not on a client library because what a client
 adds is what must be absent here: proxies from the environment, redirects, cookies,
@@ -109,15 +109,20 @@ def retry_after(value: str | None, now: datetime, most: timedelta) -> timedelta 
 
 
 class Client:
-    """Kept connections and the guard in front of new ones. `post` may be called by threads."""
+    """Kept connections and the guard in front of new ones. `request` may be called by threads."""
 
     def __init__(self, ca_file: str | None = None, allowed: Sequence[egress.Network] = ()) -> None:
         self._tls = wire.tls_context(ca_file)
         self._allowed = tuple(allowed)
         self._idle: deque[tuple[tuple[bool, str, int], wire.Stream, float]] = deque()
 
-    def post(
-        self, to: Target, headers: Sequence[tuple[str, str]], body: bytes, ends: float
+    def request(
+        self,
+        method: str,
+        to: Target,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        ends: float,
     ) -> Answer:
         """Send `body` and read the answer, all of it before `ends` (`time.monotonic`).
 
@@ -125,7 +130,7 @@ class Client:
         Raises `NotSent`, `Unanswered` or `egress.Forbidden`.
         """
         lines = [
-            f"POST {to.path} HTTP/1.1",
+            f"{method} {to.path} HTTP/1.1",
             f"Host: {to.host_header}",
             f"Content-Length: {len(body)}",
             "Accept-Encoding: identity",
@@ -147,7 +152,7 @@ class Client:
                     "connection", f"the request could not be written: {wire.kind(fault)}"
                 ) from fault
             failpoints.reach("http.left")
-            response = http.client.HTTPResponse(stream, method="POST")
+            response = http.client.HTTPResponse(stream, method=method)
             try:
                 try:
                     _begin(response)

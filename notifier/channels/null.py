@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from notifier.channels import addresses
 from notifier.channels.calls import Calls, variables_of
-from notifier.channels.contract import MayStart, Message, Outcomes, Provider
+from notifier.channels.contract import MayStart, Message, Outcomes, Provider, Question
 from notifier.outcome import Accepted, NotFound
 from notifier.words import Channel
 
@@ -40,10 +40,10 @@ class Null(Provider):
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)
 
-    def look_up(self, messages: Sequence[Message]) -> Iterator[tuple[Message, NotFound]]:
+    def look_up(self, questions: Sequence[Question]) -> Iterator[tuple[Question, NotFound]]:
         """It keeps nothing, so it never has a trace."""
-        for message in messages:
-            yield message, NotFound()
+        for question in questions:
+            yield question, NotFound()
 
     def close(self) -> None:
         self._calls.close()

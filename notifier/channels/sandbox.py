@@ -26,7 +26,7 @@ from datetime import timedelta
 
 from notifier.channels import addresses
 from notifier.channels.calls import Calls, variables_of
-from notifier.channels.contract import MayStart, Message, Outcomes, Provider
+from notifier.channels.contract import MayStart, Message, Outcomes, Provider, Question
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
 
@@ -88,10 +88,10 @@ class Sandbox(Provider):
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)
 
-    def look_up(self, messages: Sequence[Message]) -> Iterator[tuple[Message, NotFound]]:
+    def look_up(self, questions: Sequence[Question]) -> Iterator[tuple[Question, NotFound]]:
         """A message is kept in the transaction of its outcome: without one, it is not here."""
-        for message in messages:
-            yield message, NotFound()
+        for question in questions:
+            yield question, NotFound()
 
     def close(self) -> None:
         self._calls.close()

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from notifier.errors import SettingError
 
+PUBLIC_URL = "NOTIFIER_PUBLIC_URL"
+"""The one variable that providers share: where the world reaches our API."""
+
 
 def text(environment: Mapping[str, str], variable: str) -> str | None:
     """The value without surrounding blanks; None where it is unset or empty."""
@@ -39,3 +42,21 @@ def existing_file(environment: Mapping[str, str], variable: str) -> str | None:
     if value is not None and not Path(value).is_file():
         raise SettingError(variable, "the path of a file that exists")
     return value
+
+
+def callback_url(environment: Mapping[str, str], provider: str) -> str | None:
+    """Where the provider may call us back; None where nobody said how we are reached."""
+    public = text(environment, PUBLIC_URL)
+    return f"{public.rstrip('/')}/webhooks/{provider}" if public else None
+
+
+def together(environment: Mapping[str, str], *needed: str) -> list[str] | None:
+    """The values of variables that only work together; None where none of them is set."""
+    values = [text(environment, variable) for variable in needed]
+    if not any(values):
+        return None
+    for variable, value in zip(needed, values, strict=True):
+        if value is None:
+            others = ", ".join(name for name in needed if name != variable)
+            raise SettingError(variable, f"a value, because of {others}")
+    return [value for value in values if value is not None]

@@ -92,7 +92,7 @@ class Webhook(Provider):
         except ValueError as fault:
             return Rejected("no_secret", str(fault))
         try:
-            answer = self._client.post(to, (*CONSTANT_HEADERS, *signed), content, ends)
+            answer = self._client.request("POST", to, (*CONSTANT_HEADERS, *signed), content, ends)
         except egress.Forbidden as fault:
             return Rejected("forbidden_address", str(fault))
         except http.NotSent as fault:

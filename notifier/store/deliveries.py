@@ -298,6 +298,34 @@ def tell(
     )
 
 
+def announced(connection: Connection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, datetime]:
+    """When the last attempt of each delivery that is being sent was announced."""
+    rows = connection.exec_driver_sql(
+        "SELECT x.id, (SELECT max(j.at) FROM notifier.delivery_journal j "
+        "WHERE j.delivery_id = x.id AND j.to_status = 'sending') FROM unnest(%s::uuid[]) AS x(id)",
+        (list(ids),),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def rivals(connection: Connection, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of `ids`, all of them being sent, beside which another delivery to the same address
+    is being sent.
+    """
+    rows = connection.exec_driver_sql(
+        "WITH asked AS MATERIALIZED (SELECT d.id, d.channel, d.address FROM unnest(%s::uuid[]) AS x(id) "
+        "JOIN notifier.notification_deliveries d ON d.id = x.id), "
+        "sending AS MATERIALIZED (SELECT d.id, d.channel, d.address FROM notifier.dispatches p "
+        "CROSS JOIN unnest(p.delivery_ids) AS carried(id) "
+        "JOIN notifier.notification_deliveries d ON d.id = carried.id "
+        "WHERE d.status = 'sending' AND p.channel IN (SELECT channel FROM asked)) "
+        "SELECT DISTINCT a.id FROM asked a JOIN sending s "
+        "ON s.channel = a.channel AND s.address = a.address AND s.id <> a.id",
+        (list(ids),),
+    )
+    return {row[0] for row in rows}
+
+
 def tenants_that_resend(connection: Connection, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
     """The tenants among `ids` that chose to repeat what stays in doubt."""
     rows = connection.exec_driver_sql(

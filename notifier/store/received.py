@@ -107,6 +107,17 @@ def keep(
     )
 
 
+def owners(connection: Connection, provider: str, told: Sequence[str]) -> dict[str, uuid.UUID]:
+    """Whose each of the provider's ids is, as far as that is known."""
+    rows = connection.exec_driver_sql(
+        "SELECT m.provider_message_id, m.delivery_id FROM unnest(%s::text[]) AS x(told) "
+        "JOIN notifier.provider_messages m ON m.provider_message_id = x.told "
+        "WHERE m.provider = %s",
+        (list(told), provider),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def unlist(connection: Connection, ids: Sequence[uuid.UUID]) -> None:
     """Take those of `ids` off the dead letters and the doubts which are neither any more."""
     for table, status in (("dead_letters", Status.FAILED), ("in_doubt", Status.UNKNOWN)):

@@ -9,18 +9,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from notifier.channels import registry
-from notifier.channels.contract import Message, Provider
+from notifier.channels.contract import (
+    Call,
+    Forged,
+    Message,
+    Misunderstood,
+    Provider,
+    Question,
+)
+from notifier.channels.variables import PUBLIC_URL
 from notifier.outcome import Accepted, NotFound, Rejected, RetryLater
 from notifier.words import TRAITS, Channel, InDoubt
 from tests.channels.conftest import always, make_message
 from tests.channels.http_server import HttpServer
 from tests.channels.smtp_server import SmtpServer
+from tests.vendors.twilio import Twilio
 
 NAMES = list(registry.providers())
 STORES = {"notifications", "sandbox_messages"}
@@ -66,11 +75,18 @@ def nothing_stand(_: Path) -> Iterator[Stand]:
     yield Stand({}, lambda: 0)
 
 
+@contextmanager
+def twilio_stand(_: Path) -> Iterator[Stand]:
+    with Twilio() as server:
+        yield Stand(server.environment(), lambda: len(server.messages))
+
+
 STANDS = {
     "inbox": nothing_stand,
     "null": lambda folder: logged_stand(folder, "null"),
     "sandbox": lambda folder: logged_stand(folder, "sandbox"),
     "smtp": smtp_stand,
+    "twilio": twilio_stand,
     "webhook": webhook_stand,
 }
 
@@ -128,7 +144,7 @@ def test_it_reads_only_the_variables_it_names(name: str, tmp_path: Path) -> None
         provider = kind.from_environment(environment)
         assert provider is not None
         provider.close()
-    assert environment.read == set(kind.variables())
+    assert environment.read - {PUBLIC_URL} == set(kind.variables())
 
 
 def test_the_deadline_leaves_room_in_a_lease_of_thirty_seconds(
@@ -220,9 +236,18 @@ def test_good_addresses_pass_and_bad_ones_are_explained(stand: tuple[Provider, S
 
 
 def test_channels_that_reconcile_can_be_asked(stand: tuple[Provider, Stand]) -> None:
-    provider, where = stand
-    messages = messages_for(provider, where, 3)
-    answers = list(provider.look_up(messages))
-    assert [m for m, _ in answers] == messages
-    if any(TRAITS[channel].in_doubt is InDoubt.RECONCILE for channel in provider.channels):
-        assert all(isinstance(a, Accepted | Rejected | NotFound) for _, a in answers)
+    provider, _ = stand
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    for channel in provider.channels:
+        questions = [Question(make_message(channel, parts={}), since) for _ in range(3)]
+        answers = list(provider.look_up(questions))
+        assert [q for q, _ in answers] == questions
+        if TRAITS[channel].in_doubt is InDoubt.RECONCILE:
+            assert all(isinstance(a, NotFound) for _, a in answers), "nothing was ever sent"
+
+
+def test_a_call_that_it_did_not_make_is_never_believed(stand: tuple[Provider, Stand]) -> None:
+    provider, _ = stand
+    for body in (b"", b"{}", b"[]", b"\xff", b"MessageSid=SM1&MessageStatus=delivered"):
+        with pytest.raises((Forged, Misunderstood)):
+            provider.hear(Call("POST", "https://notify.example.com/webhooks/x", {}, body))

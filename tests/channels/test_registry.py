@@ -44,7 +44,7 @@ def test_one_instance_serves_all_its_channels() -> None:
 @pytest.mark.parametrize(
     ("value", "known"),
     [
-        ("email=sntp", "sandbox, smtp, webhook"),
+        ("email=sntp", "sandbox, smtp, twilio, webhook"),
         ("mail=smtp", "email, sms, push"),
         ("sms=smtp", "null, sandbox"),
         ("*=smtp", "null, sandbox"),
@@ -65,7 +65,7 @@ def test_a_wrong_word_is_answered_with_the_right_ones(value: str, known: str) ->
 def test_finding_the_providers_loads_no_heavy_module() -> None:
     program = (
         "import sys; from notifier.channels import registry; registry.choose({});"
-        "heavy = {'requests', 'cryptography', 'email_validator', 'sqlalchemy', 'celery'};"
+        "heavy = {'requests', 'twilio', 'cryptography', 'email_validator', 'sqlalchemy', 'celery'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

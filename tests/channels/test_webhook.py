@@ -369,4 +369,4 @@ def test_a_header_never_holds_a_line_break() -> None:
     to = http.target("http://127.0.0.1:1/")
     for bad in ("a\r\nb", "a\nb", "a\rb"):
         with pytest.raises(ValueError, match="line break"):
-            client.post(to, [("X", bad)], b"", time.monotonic() + 1)
+            client.request("POST", to, [("X", bad)], b"", time.monotonic() + 1)
