@@ -49,7 +49,8 @@ def redis_url() -> str:
 
 
 def queue_name(kind: DispatchKind, channel: Channel | None, lane: Lane) -> str:
-    """The queue a dispatch is rung on: one for each channel and lane, one a lane for fan-outs."""
+    """The queue a dispatch is rung on: one for each channel and lane, one a lane for fan-outs, one
+    for what providers call back with."""
     return f"notifier.{kind if channel is None else channel}.{lane}"
 
 
@@ -60,10 +61,12 @@ def task_name(kind: DispatchKind) -> str:
 def queue_names(channels: Iterable[Channel] = Channel, lanes: Iterable[Lane] = Lane) -> list[str]:
     """Every queue, critical lanes first."""
     chosen = list(channels)
+    received = queue_name(DispatchKind.RECEIVE, None, Lane.CRITICAL)
     return [
         name
         for lane in lanes
         for name in (
+            *([received] if lane is Lane.CRITICAL else []),
             queue_name(DispatchKind.FAN_OUT, None, lane),
             *(queue_name(DispatchKind.DELIVER, channel, lane) for channel in chosen),
         )

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from sqlalchemy import Connection
 
@@ -25,21 +26,26 @@ TRIES = 5
 class Receipt:
     """One fact from a provider about one delivery.
 
-    status: what it says happened, one of `status.RECEIVED`.
+    status: what it says happened, one of `status.RECEIVED`; None: nothing that moves a delivery.
     at: when that was, by the provider's clock; None: now.
     attempt: which send it speaks of; 0 where that is not known.
     provider_message_id: the provider's id, kept in `provider_messages`; None: nothing is kept.
-    code, detail: why it failed, and the provider's own words.
+    code, detail: why it failed, and the provider's own words. raw: its word for the status.
+    segments, price, currency: what it cost, where it says so.
     """
 
     delivery_id: uuid.UUID
-    status: Status
+    status: Status | None
     provider: str
     at: datetime | None = None
     attempt: int = 0
     provider_message_id: str | None = None
     code: str | None = None
     detail: str | None = None
+    raw: str | None = None
+    segments: int | None = None
+    price: Decimal | None = None
+    currency: str | None = None
 
 
 def apply(connection: Connection, told: Sequence[Receipt], *, late: bool = False) -> int:
@@ -56,7 +62,7 @@ def apply(connection: Connection, told: Sequence[Receipt], *, late: bool = False
     (deadlock, connection) nothing is written, and repeating the call is safe.
     """
     for receipt in told:
-        if receipt.status not in RECEIVED:
+        if receipt.status is not None and receipt.status not in RECEIVED:
             raise ValueError(f"no receipt tells {receipt.status}")
     ids = sorted({receipt.delivery_id for receipt in told})
     for left in reversed(range(TRIES)):
@@ -75,7 +81,17 @@ def apply(connection: Connection, told: Sequence[Receipt], *, late: bool = False
             dispatches.take_off(connection, [c.id for c in carriers if not c.held], finished)
             _list(connection, moved, told)
             facts = [
-                (r.provider, r.delivery_id, r.provider_message_id, r.attempt, r.detail)
+                received.Kept(
+                    r.provider,
+                    r.delivery_id,
+                    r.provider_message_id,
+                    r.attempt,
+                    r.raw or r.detail,
+                    r.code,
+                    r.segments,
+                    r.price,
+                    r.currency,
+                )
                 for r in told
                 if r.provider_message_id is not None and r.delivery_id in standing
             ]

@@ -90,3 +90,4 @@ class DispatchKind(StrEnum):
     DELIVER = "deliver"
     FAN_OUT = "fan_out"
     RECONCILE = "reconcile"
+    RECEIVE = "receive"

@@ -2,7 +2,7 @@
 
 import uuid
 
-from notifier import deliver, fanout, queue, reconcile, upkeep
+from notifier import callbacks, deliver, fanout, queue, reconcile, upkeep
 from workers.app import app, worker
 
 
@@ -19,6 +19,11 @@ def fan_out_task(dispatch_id: str) -> None:
 @app.task(name="notifier.reconcile")
 def reconcile_task(dispatch_id: str) -> None:
     reconcile.reconcile(uuid.UUID(dispatch_id), worker())
+
+
+@app.task(name="notifier.receive")
+def receive_task(dispatch_id: str) -> None:
+    callbacks.receive(uuid.UUID(dispatch_id), worker())
 
 
 @app.task(name="notifier.upkeep")

@@ -12,7 +12,7 @@ from notifier.cli.failures import wrong_use
 
 @click.command()
 @click.option("-Q", "--queues", help="Names of queues, separated by commas.")
-@click.option("--channels", help="Only these channels (email,sms); fan_out splits large audiences.")
+@click.option("--channels", help="Only these channels (email,sms); fan_out, receive too.")
 @click.option("--lanes", help="Only these lanes (critical,normal,bulk).")
 @click.option("-c", "--concurrency", type=click.IntRange(1, 512), help="Processes; default: cores.")
 @click.option("--name", help="The worker's name in Celery; default: by its process id.")
@@ -64,8 +64,8 @@ def choose_queues(queues: str | None, channels: str | None, lanes: str | None) -
         if channels is not None or lanes is not None:
             wrong_use("--queues names the queues themselves: leave out --channels and --lanes")
         return _pick("queue", queues, known)
-    fan_out = str(DispatchKind.FAN_OUT)
-    kinds = _pick("channel", channels, [fan_out, *Channel]) if channels else [fan_out, *Channel]
+    every = [str(DispatchKind.FAN_OUT), str(DispatchKind.RECEIVE), *Channel]
+    kinds = _pick("channel", channels, every) if channels else every
     some = _pick("lane", lanes, list(Lane)) if lanes else list(Lane)
     return [name for name in known if name.split(".")[1] in kinds and name.split(".")[2] in some]
 

@@ -1,5 +1,6 @@
 """The API's application: routes, problems and the gate in front of them."""
 
+import os
 from typing import Any
 
 from fastapi import FastAPI
@@ -7,7 +8,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.middleware import Middleware
 
-from notifier.http import bodies, events, health, problems, recipients, unsubscribe
+from notifier.channels import registry
+from notifier.http import bodies, callbacks, events, health, problems, recipients, unsubscribe
 from notifier.http.gate import Gate
 
 
@@ -23,8 +25,16 @@ def make_app() -> FastAPI:
         redirect_slashes=False,
         middleware=[Middleware(Gate)],
     )
+    # A wrong setting of a provider stops the start, not its first call back.
+    app.state.providers = registry.configured(os.environ)
     problems.install(app)
-    for router in (events.router, recipients.router, unsubscribe.router, health.router):
+    for router in (
+        events.router,
+        recipients.router,
+        callbacks.router,
+        unsubscribe.router,
+        health.router,
+    ):
         app.include_router(router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way
     return app

@@ -7,7 +7,7 @@ an older one changes nothing.
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -280,6 +280,28 @@ def postpone(connection: Connection, held: Claim, wait: timedelta) -> None:
         "attempts = attempts - 1, due_at = clock_timestamp() + %s WHERE id = %s AND token = %s",
         (wait, held.id, held.token),
     )
+
+
+def postpone_until(connection: Connection, held: Claim, moment: datetime) -> None:
+    """End the claim of work that is not deliveries; the same dispatch is due again at `moment`.
+
+    Where another of its kind is due by then and free, that one does: this one goes.
+    """
+    spare = (
+        "SELECT FROM notifier.dispatches o WHERE o.kind = %(kind)s AND o.id <> %(id)s "
+        "AND o.lease_until IS NULL AND o.due_at <= %(moment)s"
+    )
+    given = {"id": held.id, "token": held.token, "kind": held.kind, "moment": moment}
+    gone = connection.exec_driver_sql(
+        f"DELETE FROM notifier.dispatches WHERE id = %(id)s AND token = %(token)s AND EXISTS ({spare})",
+        given,
+    ).rowcount
+    if not gone:
+        connection.exec_driver_sql(
+            "UPDATE notifier.dispatches SET token = NULL, lease_until = NULL, last_rung_at = NULL, "
+            "attempts = attempts - 1, due_at = %(moment)s WHERE id = %(id)s AND token = %(token)s",
+            given,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -85,21 +87,32 @@ def move(
     return [(row[0], Status(row[1])) for row in rows]
 
 
-def keep(
-    connection: Connection,
-    facts: Sequence[tuple[str, uuid.UUID, str, int, str | None]],
-    *,
-    late: bool,
-) -> None:
-    """Keep (provider, delivery, the provider's id, attempt, raw status), each once."""
+class Kept(NamedTuple):
+    """A row of `provider_messages`."""
+
+    provider: str
+    delivery_id: uuid.UUID
+    provider_message_id: str
+    attempt: int
+    raw_status: str | None
+    error_code: str | None
+    segments: int | None
+    price: Decimal | None
+    currency: str | None
+
+
+def keep(connection: Connection, facts: Sequence[Kept], *, late: bool) -> None:
+    """Keep what providers told, each once."""
     if not facts:
         return
     connection.exec_driver_sql(
-        "INSERT INTO notifier.provider_messages "
-        "(delivery_id, provider, provider_message_id, attempt, raw_status, late) "
-        "SELECT DISTINCT x.id, x.provider, x.told, x.attempt, x.raw, %s::boolean "
-        "FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::int[], %s::text[]) "
-        "AS x(provider, id, told, attempt, raw) WHERE NOT EXISTS ("
+        "INSERT INTO notifier.provider_messages (delivery_id, provider, provider_message_id, "
+        "attempt, raw_status, error_code, segments, price, currency, late) "
+        "SELECT DISTINCT x.id, x.provider, x.told, x.attempt, x.raw, x.code, x.segments, x.price, "
+        "x.currency, %s::boolean "
+        "FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::int[], %s::text[], %s::text[], "
+        "%s::smallint[], %s::numeric[], %s::text[]) "
+        "AS x(provider, id, told, attempt, raw, code, segments, price, currency) WHERE NOT EXISTS ("
         "SELECT FROM notifier.provider_messages m WHERE m.delivery_id = x.id "
         "AND m.provider = x.provider AND m.provider_message_id = x.told "
         "AND m.attempt = x.attempt AND m.raw_status IS NOT DISTINCT FROM x.raw)",

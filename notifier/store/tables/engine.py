@@ -205,3 +205,16 @@ sandbox_messages = Table(
     made_at(),
     one_of("channel", Channel),
 )
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    new_id(),
+    required("provider"),
+    Column("fact", JSONB, nullable=False),
+    Column("looks", SmallInteger, nullable=False, server_default=text("0")),
+    # When to look for its delivery next; none: nobody looks any more, and it is kept.
+    Column("look_at", TimestampTz, server_default=text("now()")),
+    made_at("received_at"),
+    Index(None, "look_at"),
+)
