@@ -21,9 +21,6 @@ from notifier.worker import Worker, claiming
 
 log = logger("reconcile")
 
-ASK_AGAIN = timedelta(seconds=30)
-"""Wait before a provider that could not tell is asked again."""
-
 
 def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
     """Ask the provider about every delivery of the dispatch, and act on what it says.
@@ -230,7 +227,8 @@ def _write(doubts: _Doubts, settled: _Settled, worker: Worker) -> None:
             deliveries.dead_letter(connection, [delivery_id], code, reason)
         held.delivery_ids = settled.keep_asking
         if held.delivery_ids and dispatches.drop_finished(connection, held, worker.settings.lease):
-            dispatches.postpone(connection, held, ASK_AGAIN)
+            # A lease later, as whoever takes over waits: its word may come of itself meanwhile.
+            dispatches.postpone(connection, held, worker.settings.lease)
     log.info(
         "reconciled",
         dispatch=held.id,

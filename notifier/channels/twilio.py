@@ -54,6 +54,7 @@ VOICE_FROM = "NOTIFIER_TWILIO_VOICE_FROM"
 VOICE = "NOTIFIER_TWILIO_VOICE"
 LANGUAGE = "NOTIFIER_TWILIO_LANGUAGE"
 CONCURRENCY = "NOTIFIER_TWILIO_CONCURRENCY"
+TIMEOUT = "NOTIFIER_TWILIO_TIMEOUT_SECONDS"
 API_URL = "NOTIFIER_TWILIO_API_URL"
 
 _SERVICE = "MG"
@@ -72,7 +73,6 @@ class Twilio(Provider):
 
     name = "twilio"
     channels = frozenset({Channel.SMS, Channel.VOICE})
-    deadline = timedelta(seconds=15)
     interactive = True
 
     def __init__(
@@ -86,9 +86,11 @@ class Twilio(Provider):
         voice: str = "alice",
         language: str = "en-US",
         concurrency: int = 8,
+        deadline: timedelta = timedelta(seconds=15),
         base: str = "https://api.twilio.com",
     ) -> None:
         self.at_once = concurrency
+        self.deadline = deadline
         self.channels = frozenset({Channel.SMS, *([Channel.VOICE] if caller else [])})
         self._token = token
         self._sender, self._caller = sender, caller
@@ -105,6 +107,7 @@ class Twilio(Provider):
         voice = variables.text(environment, VOICE) or "alice"
         language = variables.text(environment, LANGUAGE) or "en-US"
         concurrency = variables.whole(environment, CONCURRENCY, 8, 1, 64)
+        seconds = variables.whole(environment, TIMEOUT, 15, 1, 25)
         base = address_of(environment, API_URL, "https://api.twilio.com")
         calls_back_at = variables.callback_url(environment, cls.name)
         if given is None:
@@ -125,12 +128,13 @@ class Twilio(Provider):
             voice=voice,
             language=language,
             concurrency=concurrency,
+            deadline=timedelta(seconds=seconds),
             base=base,
         )
 
     @classmethod
     def variables(cls) -> Sequence[str]:
-        return (ACCOUNT, TOKEN, FROM, VOICE_FROM, VOICE, LANGUAGE, CONCURRENCY, API_URL)
+        return (ACCOUNT, TOKEN, FROM, VOICE_FROM, VOICE, LANGUAGE, CONCURRENCY, TIMEOUT, API_URL)
 
     def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         return crew.share(messages, self._send, self.at_once, may_start)

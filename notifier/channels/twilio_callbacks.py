@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from enum import Enum
 from uuid import UUID
 
+from notifier.channels import sms
 from notifier.channels.contract import Acknowledged, Fact, Heard, Misunderstood, Replied, Told
 from notifier.status import Status
 from notifier.words import Channel
@@ -93,11 +94,6 @@ CALL_STATUS: dict[str, Status | None] = {
     "canceled": Status.FAILED,
 }
 
-STOP = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"})
-START = frozenset({"START", "YES", "UNSTOP"})
-"""The words Twilio acts on itself, where no Advanced Opt-Out says which it was:
-https://help.twilio.com/articles/223134027."""
-
 
 def read(given: Mapping[str, str], delivery: UUID | None, act: str | None, spoken: str) -> Heard:
     """What the parameters of a call back say, once their signature holds."""
@@ -110,12 +106,12 @@ def read(given: Mapping[str, str], delivery: UUID | None, act: str | None, spoke
     if "MessageStatus" in given and "MessageSid" in given:
         return Heard([_message_told(given, delivery)])
     if given.get("SmsStatus") == "received" and given.get("From"):
-        word = (given.get("OptOutType") or given.get("Body", "")).strip().upper()
-        nothing = "<Response/>"
-        if word not in STOP | START:
-            return Heard([], nothing, "text/xml")
-        replied = Replied(Channel.SMS, given["From"], word in START, word)
-        return Heard([replied], nothing, "text/xml")
+        # Advanced Opt-Out knows the words of other languages, too.
+        word = given.get("OptOutType") or given.get("Body", "")
+        wanted = sms.wanted(word)
+        said = word.strip().upper()
+        facts = [] if wanted is None else [Replied(Channel.SMS, given["From"], wanted, said)]
+        return Heard(facts, "<Response/>", "text/xml")
     raise Misunderstood("neither MessageStatus, CallStatus nor an incoming message")
 
 

@@ -12,7 +12,8 @@ from tests.vendors import twilio as vendor
 
 
 @pytest.fixture
-def twilio(monkeypatch: pytest.MonkeyPatch) -> Iterator[vendor.Twilio]:
+def twilio(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[vendor.Twilio]:
+    assert database, "which clears the environment first"
     with vendor.Twilio() as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
