@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from notifier import failpoints, messages
+from notifier import assign, failpoints, messages
 from notifier.channels.contract import Message
 from notifier.errors import NotifierError
 from notifier.log import logger
@@ -74,13 +74,13 @@ def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> Chunk | 
         return None
     assert held.channel is not None
     failpoints.reach("deliver.claimed")
-    provider = worker.providers[held.channel]
+    chain = worker.providers[held.channel]
     worker.slowness.enter(held.channel)
     if worker.slowness.has_all_others(held.channel) and not held.taken_over:
         log.info("put_off", dispatch=held.id, channel=held.channel)
         # What was taken over stays so: put off, it would look as if nothing were in doubt.
         with statement() as connection:
-            dispatches.postpone(connection, held, provider.deadline)
+            dispatches.postpone(connection, held, max(each.deadline for each in chain))
         return None
     # The claim is committed and counts, so what can not be read is halved until it stands alone.
     if held.taken_over:
@@ -97,6 +97,13 @@ def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> Chunk | 
             if not dispatches.shrink(connection, held, list(rest), worker.settings.lease):
                 return None
             held.delivery_ids = list(rest)
+    provider, working = chain[0], 1
+    if len(chain) > 1 or worker.routes():
+        way = assign.assign(held, rest, worker)
+        if way is None:
+            return None
+        provider, working = way
+    with statement() as connection:
         events = deliveries.load_events(connection, list({d.event_id for d in rest.values()}))
         messages.learn_templates(connection, rest.values())
     return Chunk(
@@ -107,6 +114,7 @@ def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> Chunk | 
         {i: messages.shared_context(event) for i, event in events.items()},
         started,
         started + worker.settings.lease_seconds,
+        working,
     )
 
 

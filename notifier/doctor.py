@@ -232,8 +232,9 @@ def _providers(settings: Settings, environment: Mapping[str, str]) -> Iterator[F
         yield _wrong("providers", str(error), f"correct {error.variable}")
         return
     by_provider: dict[Provider, list[str]] = {}
-    for channel, provider in chosen.items():
-        by_provider.setdefault(provider, []).append(channel)
+    for channel, chain in chosen.items():
+        for provider in chain:
+            by_provider.setdefault(provider, []).append(channel)
     try:
         for provider, channels in by_provider.items():
             about, carries = f"provider {provider.name}", f"carries {', '.join(channels)}"

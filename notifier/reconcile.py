@@ -16,7 +16,7 @@ from notifier.store import deliveries, dispatches, received
 from notifier.store.deliveries import Loaded, Move
 from notifier.store.dispatches import Claim
 from notifier.store.engine import connect, statement
-from notifier.words import DispatchKind
+from notifier.words import Channel, DispatchKind
 from notifier.worker import Worker, claiming
 
 log = logger("reconcile")
@@ -77,7 +77,7 @@ def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> _Doubts 
         generous = deliveries.tenants_that_resend(connection, list({d.tenant_id for d in doubtful}))
     return _Doubts(
         held,
-        worker.providers[held.channel],
+        _provider(held.channel, doubtful, worker),
         loaded,
         [
             Question(messages.question(d, events[d.event_id], held.channel), since[d.id])
@@ -85,6 +85,12 @@ def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> _Doubts 
         ],
         generous,
     )
+
+
+def _provider(channel: Channel, doubtful: Sequence[Loaded], worker: Worker) -> Provider:
+    """Who was sent through. A dispatch of doubts comes of one claim, and so of one provider."""
+    sent_through = next((d.provider for d in doubtful if d.provider is not None), None)
+    return worker.named(channel, sent_through) or worker.providers[channel][0]
 
 
 def _ask(doubts: _Doubts, until: float) -> dict[uuid.UUID, Answer]:

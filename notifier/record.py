@@ -11,11 +11,11 @@ from notifier.log import logger
 from notifier.receipts import Receipt
 from notifier.settle import Results
 from notifier.status import Actor, Status
-from notifier.store import deliveries, dispatches
+from notifier.store import deliveries, dispatches, system
 from notifier.store.captures import KEEPERS
 from notifier.store.deliveries import Move
 from notifier.store.engine import UNAVAILABLE, connect
-from notifier.words import DispatchKind
+from notifier.words import DispatchKind, Severity
 from notifier.worker import Chunk, Worker
 
 log = logger("record")
@@ -49,6 +49,8 @@ def record(chunk: Chunk, results: Results, worker: Worker) -> bool:
         return False
     chunk.until = renewed + worker.settings.lease_seconds
     chunk.held.delivery_ids = rest
+    if chunk.working > 1 and chunk.provider.shares_fate:
+        _tell_breaker(chunk, results, worker)
     for delivery_id in done:
         del chunk.rest[delivery_id]
     for m in results.unstarted:
@@ -89,6 +91,23 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
         failpoints.reach("record.before_commit")
     failpoints.reach("record.after_commit")
     return True
+
+
+def _tell_breaker(chunk: Chunk, results: Results, worker: Worker) -> None:
+    """Count the window's attempts for the provider's breaker, and say so where that changed it."""
+    name = chunk.provider.name
+    changed = worker.breakers.note(name, results.ok, results.failed)
+    if changed:
+        said = "takes no more for a while" if changed == "opened" else "works again"
+        severity = Severity.HIGH if changed == "opened" else Severity.LOW
+        with connect() as connection, connection.begin():
+            system.raise_event(
+                connection,
+                severity,
+                f"breaker_{changed}",
+                f"{name} {said}",
+                {"provider": name, "channel": chunk.channel},
+            )
 
 
 def _tell_late(chunk: Chunk, results: Results) -> None:

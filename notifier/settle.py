@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import assert_never
 
-from notifier import retry
+from notifier import retry, routing
 from notifier.channels.contract import Message
 from notifier.log import logger
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
@@ -30,6 +30,9 @@ class Results:
     kept: list[Kept] = field(default_factory=list)
     facts: list[tuple[uuid.UUID, str, int, str | None]] = field(default_factory=list)
     unstarted: list[Move] = field(default_factory=list)
+    ok: int = 0
+    failed: int = 0
+    """Attempts that its provider answered as one that works, and those that say it does not."""
     settled: list[uuid.UUID] = field(default_factory=list)
     """Finished by a receipt meanwhile: nothing to write but that the dispatch is rid of them."""
 
@@ -65,6 +68,8 @@ def settle(
                 )
         case RetryLater(code, reason, after):
             wait = retry.next_attempt(attempt, worker.settings.delays, after)
+            if wait is not None and routing.has_another(attempt, chunk.working):
+                wait = timedelta()
             if wait is None:
                 moved(Status.FAILED, code, reason)
                 gave_up = f"gave up after {attempt} attempts: {reason}"
@@ -83,6 +88,10 @@ def settle(
             _unsure(chunk, delivery, message, reason, results, worker)
         case _:
             assert_never(outcome)
+    if isinstance(outcome, Accepted | Rejected):
+        results.ok += 1
+    else:
+        results.failed += 1
     if not isinstance(outcome, Accepted):
         log.warning(
             "not_accepted",

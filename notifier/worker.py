@@ -2,37 +2,62 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from notifier.breaker import Breakers
 from notifier.channels.contract import Provider
 from notifier.errors import SettingError
+from notifier.routing import Way
 from notifier.settings import Settings
 from notifier.slowness import Slowness
 from notifier.status import Status
-from notifier.store import dispatches
+from notifier.store import dispatches, routes
 from notifier.store.deliveries import Loaded, LoadedEvent
 from notifier.store.dispatches import Claim
 from notifier.store.engine import UNAVAILABLE, statement
 from notifier.words import TRAITS, Channel, InDoubt
+
+ROUTES_SECONDS = 5.0
+"""How long tenants' routes are believed without asking the database again."""
 
 
 @dataclass(slots=True)
 class Worker:
     """What one worker process holds: its providers, its settings, and whether it is to stop."""
 
-    providers: Mapping[Channel, Provider]
+    providers: Mapping[Channel, Sequence[Provider]]
+    """Of each channel, the first of which carries it while it works."""
     settings: Settings
     stopping: Callable[[], bool] = lambda: False
     pace: dict[str, float] = field(default_factory=dict)
     """Sends per second of each provider, as last seen; sets the size of a window."""
     slowness: Slowness = field(default_factory=Slowness)
+    breakers: Breakers = field(default_factory=Breakers)
+    _routes: Mapping[tuple[uuid.UUID, Channel], Sequence[Way]] = field(default_factory=dict)
+    _routes_until: float = 0.0
+
+    def named(self, channel: Channel, name: str | None) -> Provider | None:
+        """The channel's provider of that name; None where it is not configured any more."""
+        return next((p for p in self.providers[channel] if p.name == name), None)
+
+    def routes(self) -> Mapping[tuple[uuid.UUID, Channel], Sequence[Way]]:
+        """The routes of tenants that have their own, by tenant and channel; a few seconds old."""
+        if time.monotonic() > self._routes_until:
+            with statement() as connection:
+                rows = routes.load(connection)
+            found: dict[tuple[uuid.UUID, Channel], list[Way]] = {}
+            for tenant, channel, provider, place, weight in rows:
+                found.setdefault((tenant, channel), []).append(Way(provider, place, weight))
+            self._routes = found
+            self._routes_until = time.monotonic() + ROUTES_SECONDS
+        return self._routes
 
     def check(self) -> None:
         """Refuse to start where a send could outlive its lease."""
-        for provider in set(self.providers.values()):
+        for provider in {each for chain in self.providers.values() for each in chain}:
             need = provider.deadline.total_seconds() + self.settings.flush_seconds
             if self.settings.lease_seconds <= need:
                 raise SettingError(
@@ -77,6 +102,8 @@ class Chunk:
     started: float
     until: float
     """When the lease ends by this process's monotonic clock; never later than the database's."""
+    working: int = 1
+    """How many providers there are that could have sent it, this one among them."""
 
     @property
     def channel(self) -> Channel:

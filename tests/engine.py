@@ -52,9 +52,9 @@ class Scripted(Provider):
             self.given.append(message)
             yield message, self.say(message)
 
-    def look_up(self, messages):  # type: ignore[no-untyped-def]
-        for message in messages:
-            yield message, self.answer
+    def look_up(self, questions):  # type: ignore[no-untyped-def]
+        for question in questions:
+            yield question, self.answer
 
 
 class Died(BaseException):
@@ -74,7 +74,7 @@ def configured(database: Database) -> Settings:
 
 def worker(configured: Settings, say: Say | Provider = accept, **changes: object) -> Worker:
     provider = say if isinstance(say, Provider) else Scripted(say)
-    return Worker(dict.fromkeys(Channel, provider), configured.model_copy(update=changes))
+    return Worker(dict.fromkeys(Channel, (provider,)), configured.model_copy(update=changes))
 
 
 def to(

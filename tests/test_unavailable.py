@@ -103,7 +103,9 @@ def test_a_question_whose_answer_could_not_be_written_is_asked_again_at_once(
 ) -> None:
     to(connection, tenant, ["ada"], channel="sms")
     run_due(database, worker(configured, lambda _: Unsure("no answer")))
-    asking = Worker(dict.fromkeys(Channel, Scripted(accept, Accepted("id", "250 ok"))), configured)
+    asking = Worker(
+        dict.fromkeys(Channel, (Scripted(accept, Accepted("id", "250 ok")),)), configured
+    )
     question = database.one("SELECT id FROM notifier.dispatches WHERE kind = 'reconcile'")
     with monkeypatch.context() as patched:
         patched.setattr(dispatches, "shrink", failing(dispatches.shrink, before=True))

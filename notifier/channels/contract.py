@@ -158,6 +158,9 @@ class Provider(ABC):
     instance may have one of its own, where a setting says so."""
     at_once: int = 1
     """Sends it has under way at the same time at most."""
+    shares_fate: ClassVar[bool] = True
+    """Whether one message's failure says something about the next: not where each goes to a server
+    of its recipient's own."""
     interactive: ClassVar[bool] = False
     """Whether a recipient can act inside the message (buttons, keypresses)."""
     stand_in: ClassVar[bool] = False

@@ -15,7 +15,8 @@ from notifier.errors import SettingError
 from notifier.words import Channel
 
 PROVIDERS = "NOTIFIER_PROVIDERS"
-"""`channel=provider`, separated by commas; `*` names all channels not named themselves."""
+"""`channel=provider`, separated by commas; `*` names all channels not named themselves. Several
+providers, joined by `+`, stand in for each other in this order."""
 
 FALLBACK = "sandbox"
 
@@ -48,56 +49,61 @@ def configured(environment: Mapping[str, str]) -> dict[str, Provider]:
     return {name: provider for name, provider in made.items() if provider is not None}
 
 
-def choose(environment: Mapping[str, str]) -> dict[Channel, Provider]:
-    """The provider of every channel: the one named in NOTIFIER_PROVIDERS, else the first by
-    name that is configured and really sends, else the sandbox.
+def choose(environment: Mapping[str, str]) -> dict[Channel, tuple[Provider, ...]]:
+    """The providers of every channel, the first of which carries it while it works: those named in
+    NOTIFIER_PROVIDERS, else all that are configured and really send, by name, else the sandbox.
 
     A provider of several channels is one instance. Raises SettingError.
     """
     named = _named(environment)
     available = configured(environment)
-    chosen: dict[Channel, Provider] = {}
+    chosen: dict[Channel, tuple[Provider, ...]] = {}
     for channel in Channel:
-        name = named.get(channel)
-        if name is None:
-            real = (
-                known
-                for known, provider in available.items()
-                if channel in provider.channels and not provider.stand_in
-            )
-            name = next(real, FALLBACK)
-        elif name not in available:
-            required = providers()[name].variables()[0]
-            raise SettingError(PROVIDERS, f"{name} to be configured ({required} is not set)")
-        chosen[channel] = available[name]
+        names = named.get(channel) or [
+            name
+            for name, provider in available.items()
+            if channel in provider.channels and not provider.stand_in
+        ]
+        for name in names:
+            if name not in available:
+                required = providers()[name].variables()[0]
+                raise SettingError(PROVIDERS, f"{name} to be configured ({required} is not set)")
+            if channel not in available[name].channels:
+                raise SettingError(PROVIDERS, f"{name} to be configured for {channel}")
+        chosen[channel] = tuple(available[name] for name in names or [FALLBACK])
+    used = {provider for chain in chosen.values() for provider in chain}
     for provider in available.values():
-        if provider not in chosen.values():
+        if provider not in used:
             provider.close()
     return chosen
 
 
-def _named(environment: Mapping[str, str]) -> dict[Channel, str]:
+def _named(environment: Mapping[str, str]) -> dict[Channel, list[str]]:
     """The names NOTIFIER_PROVIDERS gives, checked against the channels they can carry."""
-    named: dict[str, str] = {}
+    named: dict[str, list[str]] = {}
     for entry in environment.get(PROVIDERS, "").split(","):
         if not entry.strip():
             continue
-        word, _, name = (part.strip() for part in entry.partition("="))
+        word, _, chain = (part.strip() for part in entry.partition("="))
         if word != "*" and word not in set(Channel):
             raise SettingError(PROVIDERS, f"channels out of *, {', '.join(Channel)}, not {word!r}")
-        if name not in providers():
-            known = ", ".join(providers())
-            raise SettingError(PROVIDERS, f"{word}= one of {known}, not {name!r}")
+        names = [name.strip() for name in chain.split("+")]
+        for name in names:
+            if name not in providers():
+                known = ", ".join(providers())
+                raise SettingError(PROVIDERS, f"{word}= one of {known}, not {name!r}")
+            if names.count(name) > 1:
+                raise SettingError(PROVIDERS, f"{word}= {name} once only")
         if word in named:
             raise SettingError(PROVIDERS, f"{word} once only")
-        named[word] = name
-    result: dict[Channel, str] = {}
+        named[word] = names
+    result: dict[Channel, list[str]] = {}
     for channel in Channel:
-        name = named.get(channel, named.get("*", ""))
-        if not name:
-            continue
-        if channel not in providers()[name].channels:
-            able = ", ".join(n for n, kind in providers().items() if channel in kind.channels)
-            raise SettingError(PROVIDERS, f"{channel}= one of {able}, not {name!r}")
-        result[channel] = name
+        names = named.get(channel, named.get("*", []))
+        for name in names:
+            if channel not in providers()[name].channels:
+                able = ", ".join(n for n, kind in providers().items() if channel in kind.channels)
+                raise SettingError(PROVIDERS, f"{channel}= one of {able}, not {name!r}")
+        if names:
+            result[channel] = names
     return result

@@ -30,6 +30,7 @@ class Webhook(Provider):
 
     name = "webhook"
     channels = frozenset({Channel.WEBHOOK})
+    shares_fate = False
 
     def __init__(
         self,

@@ -27,6 +27,10 @@ class Loaded:
     attempts: int
     secret: str | None
     recipient: dict[str, Any]
+    provider: str | None = None
+    """Of the last attempt."""
+    code: str | None = None
+    """Why that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ _BY_ID = "{0}.id = ANY(%(ids)s::uuid[]) AND {0}.id BETWEEN %(low)s::uuid AND %(h
 _LOAD = f"""
 SELECT d.id, d.event_id, d.tenant_id, d.recipient_id, d.contact_point_id, d.template_id, d.address,
        d.locale, d.status, d.attempts,
-       r.external_id, r.name, r.locale AS recipient_locale, r.timezone, r.attributes
+       r.external_id, r.name, r.locale AS recipient_locale, r.timezone, r.attributes,
+       d.provider, d.code
 FROM notifier.notification_deliveries d
 LEFT JOIN LATERAL (SELECT * FROM notifier.recipients x WHERE x.id = d.recipient_id OFFSET 0) r ON true
 WHERE {_BY_ID.format("d")}
@@ -140,6 +145,8 @@ def load(
                 "timezone": row[13] or "UTC",
                 "attributes": row[14] or {},
             },
+            row[15],
+            row[16],
         )
         for row in rows
     ]

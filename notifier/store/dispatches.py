@@ -47,6 +47,8 @@ class Claim:
     taken_over: bool
     """Whether a lease had run out on it: its last worker died, or froze, with it in hand."""
     age: timedelta
+    provider: str | None = None
+    """Which provider the claim before sent through, where there was a choice."""
 
 
 def pack(connection: Connection) -> int:
@@ -116,7 +118,8 @@ def claim(
         "lease_until = clock_timestamp() + %(lease)s, attempts = d.attempts + 1 "
         "FROM free WHERE d.id = free.id "
         "RETURNING d.id, d.token, d.kind, d.channel, d.lane, d.tenant_id, d.event_id, "
-        "d.delivery_ids, d.attempts, free.taken_over, clock_timestamp() - d.created_at AS age",
+        "d.delivery_ids, d.attempts, free.taken_over, clock_timestamp() - d.created_at AS age, "
+        "d.provider",
         {"id": dispatch_id, "lease": lease, "token": token or uuid.uuid4()},
     ).one_or_none()
     if row is None:
@@ -133,6 +136,7 @@ def claim(
         attempts=row.attempts,
         taken_over=row.taken_over,
         age=row.age,
+        provider=row.provider,
     )
 
 
@@ -146,8 +150,9 @@ def halve(connection: Connection, held: Claim, alone: int) -> None:
     kept, rest = held.delivery_ids[:middle], held.delivery_ids[middle:]
     connection.exec_driver_sql(
         "INSERT INTO notifier.dispatches "
-        "(kind, tenant_id, event_id, channel, lane, delivery_ids, due_at, attempts) "
-        "SELECT d.kind, d.tenant_id, d.event_id, d.channel, d.lane, %(rest)s, d.due_at, %(count)s "
+        "(kind, tenant_id, event_id, channel, lane, delivery_ids, due_at, attempts, provider) "
+        "SELECT d.kind, d.tenant_id, d.event_id, d.channel, d.lane, %(rest)s, d.due_at, %(count)s, "
+        "d.provider "
         "FROM notifier.dispatches d WHERE d.id = %(id)s",
         {
             "id": held.id,
@@ -197,6 +202,15 @@ def shrink(
     return bool(won)
 
 
+def send_through(connection: Connection, held: Claim, provider: str | None) -> None:
+    """Remember through which provider this claim sends: a claim that takes it over stays with it."""
+    connection.exec_driver_sql(
+        "UPDATE notifier.dispatches SET provider = %s WHERE id = %s AND token = %s",
+        (provider, held.id, held.token),
+    )
+    held.provider = provider
+
+
 def drop_finished(connection: Connection, held: Claim, lease: timedelta) -> bool:
     """Take off the dispatch what receipts finished meanwhile; whether anything is left on it.
 
@@ -224,7 +238,7 @@ def hand_back(connection: Connection, held: Claim) -> bool:
     return bool(
         connection.exec_driver_sql(
             "UPDATE notifier.dispatches SET token = NULL, lease_until = NULL, last_rung_at = NULL, "
-            "attempts = attempts - 1 "
+            "attempts = attempts - 1, provider = NULL "
             "WHERE id = %s AND token = %s AND lease_until > clock_timestamp()",
             (held.id, held.token),
         ).rowcount
@@ -249,15 +263,17 @@ def add(
     held: Claim,
     ids: Sequence[uuid.UUID],
     wait: timedelta,
+    provider: str | None = None,
 ) -> None:
     """A follow-up dispatch of `held`'s channel and lane, due after `wait`.
 
     It carries those of `ids` that are unfinished: a receipt may have been faster.
+    provider: through which they may have gone out already.
     """
     connection.exec_driver_sql(
         "INSERT INTO notifier.dispatches "
-        "(kind, tenant_id, event_id, channel, lane, delivery_ids, due_at) "
-        "SELECT %s, %s, %s, %s, %s, array_agg(x.id ORDER BY x.n), clock_timestamp() + %s "
+        "(kind, tenant_id, event_id, channel, lane, provider, delivery_ids, due_at) "
+        "SELECT %s, %s, %s, %s, %s, %s, array_agg(x.id ORDER BY x.n), clock_timestamp() + %s "
         "FROM unnest(%s::uuid[]) WITH ORDINALITY AS x(id, n) "
         f"WHERE {_STATUS_OF_X} = ANY(%s::text[]) HAVING count(*) > 0",
         (
@@ -266,6 +282,7 @@ def add(
             held.event_id,
             held.channel,
             held.lane,
+            provider,
             wait,
             list(ids),
             sorted(UNFINISHED),
@@ -277,7 +294,8 @@ def postpone(connection: Connection, held: Claim, wait: timedelta) -> None:
     """End the claim with nothing in doubt; the same dispatch is due again after `wait`."""
     connection.exec_driver_sql(
         "UPDATE notifier.dispatches SET token = NULL, lease_until = NULL, last_rung_at = NULL, "
-        "attempts = attempts - 1, due_at = clock_timestamp() + %s WHERE id = %s AND token = %s",
+        "attempts = attempts - 1, provider = NULL, due_at = clock_timestamp() + %s "
+        "WHERE id = %s AND token = %s",
         (wait, held.id, held.token),
     )
 

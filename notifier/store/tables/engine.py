@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     Boolean,
+    CheckConstraint,
     Column,
     ForeignKey,
     Index,
@@ -99,6 +100,8 @@ dispatches = Table(
     Column("rings", SmallInteger, nullable=False, server_default=text("0")),
     Column("last_rung_at", TimestampTz),
     made_at(),
+    # Where there is a choice: through which provider the claim sends, or the last one that died did.
+    Column("provider", Text),
     one_of("kind", DispatchKind),
     one_of("channel", Channel),
     one_of("lane", Lane),
@@ -204,6 +207,18 @@ sandbox_messages = Table(
     Column("parts", JSONB, nullable=False),
     made_at(),
     one_of("channel", Channel),
+)
+
+provider_routes = Table(
+    "provider_routes",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("place", SmallInteger, nullable=False, server_default=text("0")),
+    Column("weight", SmallInteger, nullable=False, server_default=text("1")),
+    one_of("channel", Channel),
+    CheckConstraint("weight > 0", name="weight"),
 )
 
 callbacks = Table(

@@ -1,0 +1,133 @@
+"""Choose the provider for a claimed dispatch, where its channel has more than one."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from notifier import routing
+from notifier.breaker import State
+from notifier.channels.contract import Provider
+from notifier.log import logger
+from notifier.routing import Way
+from notifier.status import Actor, Reason, Status
+from notifier.store import deliveries, dispatches
+from notifier.store.deliveries import Loaded, Move
+from notifier.store.dispatches import Claim
+from notifier.store.engine import connect
+from notifier.words import Channel, DispatchKind
+from notifier.worker import Worker
+
+log = logger("assign")
+
+LOOK_AGAIN = timedelta(seconds=5)
+"""Until what no provider works for is looked at again."""
+
+
+def assign(
+    held: Claim, rest: dict[uuid.UUID, Loaded], worker: Worker
+) -> tuple[Provider, int] | None:
+    """The provider for this claim, and how many of its channel work.
+
+    Deliveries whose route asks for another leave the dispatch and `rest`, each lot on a dispatch of
+    its own; those that no provider can take now are due again soon, those whose tenant's route
+    names none that is configured fail. None where nothing is left.
+    """
+    assert held.channel is not None
+    breakers = _Breakers(worker, held.channel)
+    lots: dict[str | None, list[uuid.UUID]] = {}
+    nowhere: list[Loaded] = []
+    for delivery in rest.values():
+        route = _route(worker, held.channel, delivery.tenant_id)
+        if not route:
+            nowhere.append(delivery)
+            continue
+        # What a dead worker had in hand may have gone out through the provider it had.
+        before = held.provider
+        if before is None and delivery.status is Status.RETRYING:
+            before = delivery.provider
+        name = routing.pick(
+            route,
+            delivery.id,
+            last=before,
+            stays=held.provider is not None or delivery.code == "in_doubt",
+            works=breakers.let_through if len(route) > 1 else lambda _: True,
+        )
+        lots.setdefault(name, []).append(delivery.id)
+    waiting = lots.pop(None, [])
+    # A trial is this claim's own; else the largest lot need not move.
+    chosen = max(lots, key=lambda name: (name in breakers.trials, len(lots[name])), default=None)
+    keep = lots.pop(chosen, [])
+    with connect() as connection, connection.begin():
+        if len(keep) < len(held.delivery_ids):
+            if not dispatches.shrink(connection, held, keep, worker.settings.lease):
+                log.warning("claim_lost", dispatch=held.id)
+                return None
+            for ids in lots.values():
+                dispatches.add(connection, DispatchKind.DELIVER, held, ids, timedelta())
+            if waiting:
+                dispatches.add(
+                    connection, DispatchKind.DELIVER, held, waiting, LOOK_AGAIN, held.provider
+                )
+            if nowhere:
+                _fail(connection, held, nowhere)
+            held.delivery_ids = keep
+        if chosen is not None:
+            dispatches.send_through(connection, held, chosen)
+    if chosen is None:
+        return None
+    for gone in rest.keys() - set(keep):
+        del rest[gone]
+    provider = worker.named(held.channel, chosen)
+    assert provider is not None
+    return provider, breakers.working()
+
+
+def _route(worker: Worker, channel: Channel, tenant: uuid.UUID) -> Sequence[Way]:
+    """The ways that are configured, of the tenant's own route or the installation's."""
+    names = [provider.name for provider in worker.providers[channel]]
+    own = worker.routes().get((tenant, channel))
+    if own is None:
+        return routing.in_order(names)
+    return [way for way in own if way.provider in names]
+
+
+def _fail(connection: Connection, held: Claim, nowhere: Sequence[Loaded]) -> None:
+    reason = "its tenant's route names no provider that is configured"
+    moves = [
+        Move(d.id, d.status, Status.FAILED, d.attempts, code=Reason.NO_PROVIDER, detail=reason)
+        for d in nowhere
+    ]
+    deliveries.move(connection, Actor.ENGINE, moves, held.attempts)
+    deliveries.dead_letter(connection, [d.id for d in nowhere], Reason.NO_PROVIDER, reason)
+
+
+class _Breakers:
+    """What the breakers say to one claim: each is asked once, and only if its turn comes."""
+
+    def __init__(self, worker: Worker, channel: Channel) -> None:
+        self._worker = worker
+        self._channel = channel
+        self._states: dict[str, State] = {}
+        self.trials: set[str] = set()
+
+    def let_through(self, name: str) -> bool:
+        provider = self._worker.named(self._channel, name)
+        if provider is None or not provider.shares_fate:
+            return provider is not None
+        if name not in self._states:
+            self._states.update(self._worker.breakers.states([name]))
+        state = self._states[name]
+        if state is State.TRIAL:
+            # One delivery shows whether it works again.
+            self.trials.add(name)
+            self._states[name] = State.OPEN
+        return state is not State.OPEN
+
+    def working(self) -> int:
+        """How many providers of the channel may work, as far as anybody has asked."""
+        names = [provider.name for provider in self._worker.providers[self._channel]]
+        return sum(
+            name in self.trials or self._states.get(name) is not State.OPEN for name in names
+        )
