@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": ("state:doctor", "Find what is misconfigured and say how to mend it."),
     "tenants": ("access:tenants", "Create tenants."),
     "keys": ("access:keys", "Make secret keys and API keys."),
+    "routes": ("routes:routes", "Set which providers carry a tenant's messages."),
     "bench": ("others:bench", "Measure on servers of its own."),
 }
 

@@ -86,9 +86,12 @@ def test_a_refusal_names_code_and_field_and_exits_with_2(
         (["emit", "a.b", "--tenant", "x", "--payload", "{"], "--payload: expected JSON"),
         (["emit", "a.b", "--tenant", "x", "--payload", "@/no/such"], "can not be read"),
         (["emit", "a.b", "--tenant", "x", "--expires-at", "2026-05-01T09:00"], "no offset"),
-        (["worker", "--channels", "fax"], "known are: fan_out, email"),
+        (["worker", "--channels", "fax"], "known are: fan_out, receive, email"),
         (["worker", "--lanes", "urgent"], "known are: critical, normal, bulk"),
-        (["worker", "-Q", "celery"], "known are: notifier.fan_out.critical"),
+        (
+            ["worker", "-Q", "celery"],
+            "known are: notifier.receive.critical, notifier.fan_out.critical",
+        ),
         (["worker", "-Q", "notifier.sms.bulk", "--lanes", "bulk"], "leave out"),
         (["cancel"], "either --event or --delivery"),
         (["replay"], "--all"),
@@ -252,3 +255,42 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for name in set(COMMANDS) - {"demo", "bench"}:
         assert main([name, "--help"]) == 0
         assert "Usage: notifier" in capsys.readouterr().out
+
+
+def test_routes_are_set_listed_and_cleared(
+    database: Database, tenant: uuid.UUID, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def routes(verb: str, *arguments: str) -> dict[str, Any]:
+        assert main(["routes", verb, "--tenant", "acme", *arguments, "--json"]) == 0
+        return last_json(capsys.readouterr().out)
+
+    route = ["twilio:3,vonage", "sandbox"]
+    assert routes("set", "sms", *route) == {"channel": "sms", "route": route}
+    assert routes("list") == {"routes": {"sms": route}}
+    assert routes("set", "sms", "vonage")["route"] == ["vonage"]
+    assert routes("clear", "sms") == {"channel": "sms", "route": None}
+    assert routes("list") == {"routes": {}}
+
+
+@pytest.mark.parametrize(
+    ("route", "told"),
+    [
+        (["smtp"], "null, sandbox, twilio, vonage, not 'smtp'"),
+        (["twilio", "twilio"], "twilio once only"),
+        (["twilio:0"], "a weight from 1 to 1000 for twilio"),
+        (["twilio:many"], "a whole number, not 'twilio:many'"),
+        ([""], "not ''"),
+    ],
+)
+def test_a_route_that_can_not_be_is_refused(
+    database: Database,
+    tenant: uuid.UUID,
+    capsys: pytest.CaptureFixture[str],
+    route: list[str],
+    told: str,
+) -> None:
+    assert main(["routes", "set", "--tenant", "acme", "sms", *route]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("notifier: route: expected ")
+    assert told in printed
+    assert database.one("SELECT count(*) FROM notifier.provider_routes") == 0
