@@ -145,3 +145,5 @@ def _list(
             deliveries.dead_letter(connection, [receipt.delivery_id], code, reason)
         elif receipt.status is Status.BOUNCED:
             deliveries.retire_addresses(connection, [receipt.delivery_id], reason)
+        elif receipt.status is Status.COMPLAINED:
+            deliveries.suppress_addresses(connection, [receipt.delivery_id], "complained")

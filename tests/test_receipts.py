@@ -375,3 +375,17 @@ def test_late_facts_outlive_a_lost_connection(
     assert paused.at is not None
     paused.answer(accept(paused.at))
     assert database.statuses() == {"sent": 1}
+
+
+def test_a_complaint_suppresses_the_address_and_leaves_it_alive(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada"])
+    run_due(database, worker(configured))
+    (delivery,) = ids(database)
+    assert tell(database, told(delivery, Status.COMPLAINED)) == 1
+    (row,) = database.query("SELECT tenant_id, channel, reason FROM notifier.suppressions")
+    assert tuple(row) == (tenant, "email", "complained")
+    assert (
+        database.one("SELECT count(*) FROM notifier.contact_points WHERE dead_at IS NOT NULL") == 0
+    )

@@ -39,7 +39,8 @@ class InvalidHeader(ValueError):
 class Sender:
     """The From of a provider: `name@example.com` or `Name <name@example.com>`.
 
-    Raises ValueError where it is neither. address: as it goes on the wire, ASCII.
+    Raises ValueError where it is neither. address: as it goes on the wire, ASCII. name: may be
+    empty.
     """
 
     def __init__(self, text: str) -> None:
@@ -50,6 +51,7 @@ class Sender:
         name = found["name"] or ""
         if len(name) > 1 and name[0] == name[-1] == '"':
             name = re.sub(r"\\(.)", r"\1", name[1:-1])
+        self.name = name
         self.address = wire
         self.domain = wire.rpartition("@")[2]
         self.header = f"{_phrase(name)} <{wire}>" if name else wire

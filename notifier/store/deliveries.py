@@ -281,6 +281,13 @@ def retire_addresses(connection: Connection, deliveries: Sequence[uuid.UUID], re
         "WHERE c.id = d.contact_point_id AND c.dead_at IS NULL",
         (reason, list(deliveries)),
     )
+    suppress_addresses(connection, deliveries, reason)
+
+
+def suppress_addresses(
+    connection: Connection, deliveries: Sequence[uuid.UUID], reason: str
+) -> None:
+    """Send the addresses of `deliveries` nothing more for their tenants; they live."""
     connection.exec_driver_sql(
         "INSERT INTO notifier.suppressions (tenant_id, channel, address, reason) "
         "SELECT DISTINCT d.tenant_id, d.channel, d.address, %s "

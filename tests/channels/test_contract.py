@@ -29,6 +29,7 @@ from notifier.words import TRAITS, Channel, InDoubt
 from tests.channels.conftest import always, make_message
 from tests.channels.http_server import HttpServer
 from tests.channels.smtp_server import SmtpServer
+from tests.vendors.sendgrid import SendGrid
 from tests.vendors.twilio import Twilio
 from tests.vendors.vonage import Vonage
 
@@ -77,14 +78,8 @@ def nothing_stand(_: Path) -> Iterator[Stand]:
 
 
 @contextmanager
-def twilio_stand(_: Path) -> Iterator[Stand]:
-    with Twilio() as server:
-        yield Stand(server.environment(), lambda: len(server.messages))
-
-
-@contextmanager
-def vonage_stand(_: Path) -> Iterator[Stand]:
-    with Vonage() as server:
+def vendor_stand(vendor: type[SendGrid | Twilio | Vonage]) -> Iterator[Stand]:
+    with vendor() as server:
         yield Stand(server.environment(), lambda: len(server.messages))
 
 
@@ -93,8 +88,9 @@ STANDS = {
     "null": lambda folder: logged_stand(folder, "null"),
     "sandbox": lambda folder: logged_stand(folder, "sandbox"),
     "smtp": smtp_stand,
-    "twilio": twilio_stand,
-    "vonage": vonage_stand,
+    "sendgrid": lambda _: vendor_stand(SendGrid),
+    "twilio": lambda _: vendor_stand(Twilio),
+    "vonage": lambda _: vendor_stand(Vonage),
     "webhook": webhook_stand,
 }
 

@@ -46,7 +46,7 @@ def test_one_instance_serves_all_its_channels() -> None:
 @pytest.mark.parametrize(
     ("value", "known"),
     [
-        ("email=sntp", "sandbox, smtp, twilio, vonage, webhook"),
+        ("email=sntp", "sandbox, sendgrid, smtp, twilio, vonage, webhook"),
         ("mail=smtp", "email, sms, push"),
         ("sms=smtp", "null, sandbox"),
         ("*=smtp", "null, sandbox"),
