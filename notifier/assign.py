@@ -1,7 +1,7 @@
 """Choose the provider for a claimed dispatch, where its channel has more than one."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -12,10 +12,11 @@ from notifier.channels.contract import Provider
 from notifier.log import logger
 from notifier.routing import Way
 from notifier.status import Actor, Reason, Status
-from notifier.store import deliveries, dispatches
+from notifier.store import deliveries, dispatches, pauses
 from notifier.store.deliveries import Loaded, Move
 from notifier.store.dispatches import Claim
-from notifier.store.engine import connect
+from notifier.store.engine import connect, statement
+from notifier.store.pauses import Pause
 from notifier.words import Channel, DispatchKind
 from notifier.worker import Worker
 
@@ -35,6 +36,8 @@ def assign(
     names none that is configured fail. None where nothing is left.
     """
     assert held.channel is not None
+    with statement() as connection:
+        paused = pauses.active(connection)
     breakers = _Breakers(worker, held.channel)
     lots: dict[str | None, list[uuid.UUID]] = {}
     nowhere: list[Loaded] = []
@@ -52,7 +55,7 @@ def assign(
             delivery.id,
             last=before,
             stays=held.provider is not None or delivery.code == "in_doubt",
-            works=breakers.let_through if len(route) > 1 else lambda _: True,
+            works=_works(delivery.tenant_id, held.channel, route, paused, breakers),
         )
         lots.setdefault(name, []).append(delivery.id)
     waiting = lots.pop(None, [])
@@ -91,6 +94,28 @@ def _route(worker: Worker, channel: Channel, tenant: uuid.UUID) -> Sequence[Way]
     if own is None:
         return routing.in_order(names)
     return [way for way in own if way.provider in names]
+
+
+def _works(
+    tenant: uuid.UUID,
+    channel: Channel,
+    route: Sequence[Way],
+    paused: Sequence[Pause],
+    breakers: "_Breakers",
+) -> Callable[[str], bool]:
+    """Which providers of the route to take. One that is alone is tried whatever its breaker says,
+    and where all are paused any will do: the delivery is not sent then.
+    """
+    resting = {
+        way.provider
+        for way in route
+        for pause in paused
+        if pause.provider == way.provider and pause.fits(tenant, channel, way.provider, None)
+    }
+    if len(resting) == len(route):
+        return lambda _: True
+    alone = len(route) == 1
+    return lambda name: name not in resting and (alone or breakers.let_through(name))
 
 
 def _fail(connection: Connection, held: Claim, nowhere: Sequence[Loaded]) -> None:

@@ -21,10 +21,11 @@ from notifier.record import record
 from notifier.rendering import RenderError
 from notifier.settle import Results, fail, settle, unstarted
 from notifier.status import UNFINISHED, Actor, Status
-from notifier.store import deliveries, dispatches
+from notifier.store import deliveries, dispatches, pauses
 from notifier.store.deliveries import Loaded, Move
 from notifier.store.dispatches import Claim
 from notifier.store.engine import connect, statement
+from notifier.store.pauses import Pause
 from notifier.words import TRAITS, Channel, DispatchKind, InDoubt
 from notifier.worker import Chunk, Worker, claiming
 
@@ -247,6 +248,7 @@ def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]
         cancelled, singly, expired = deliveries.stopped(
             connection, list({d.event_id for d in window})
         )
+        paused = pauses.active(connection)
         if chunk.held.attempts > 1:
             # The worker it was taken from may live, and have told meanwhile what it had sent.
             standing = deliveries.standing(connection, [d.id for d in window])
@@ -261,11 +263,23 @@ def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]
             after = Status.CANCELLED
         elif delivery.event_id in expired:
             after = Status.EXPIRED
+        elif pause := _pause_of(delivery, chunk, paused):
+            results.parked.setdefault(pause, []).append(delivery.id)
+            continue
         else:
             going.append(delivery)
             continue
         results.moves.append(Move(delivery.id, delivery.status, after, delivery.attempts))
     return going
+
+
+def _pause_of(delivery: Loaded, chunk: Chunk, paused: Sequence[Pause]) -> uuid.UUID | None:
+    """The pause that the delivery has to wait for."""
+    event_type = chunk.events[delivery.event_id].type
+    for pause in paused:
+        if pause.fits(delivery.tenant_id, chunk.channel, chunk.provider.name, event_type):
+            return pause.id
+    return None
 
 
 def _render(chunk: Chunk, window: Sequence[Loaded], results: Results) -> list[Message]:

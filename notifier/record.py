@@ -11,7 +11,7 @@ from notifier.log import logger
 from notifier.receipts import Receipt
 from notifier.settle import Results
 from notifier.status import Actor, Status
-from notifier.store import deliveries, dispatches, system
+from notifier.store import deliveries, dispatches, pauses, system
 from notifier.store.captures import KEEPERS
 from notifier.store.deliveries import Move
 from notifier.store.engine import UNAVAILABLE, connect
@@ -27,6 +27,7 @@ LATE_TRIES = 5
 def record(chunk: Chunk, results: Results, worker: Worker) -> bool:
     """Write a window's outcomes in one transaction; False where the claim was lost meanwhile."""
     done = {m.id for m in results.moves} | set(results.ask) | set(results.settled)
+    done |= {i for ids in results.parked.values() for i in ids}
     rest = [i for i in chunk.rest if i not in done]
     renewed = time.monotonic()
     repeated = False
@@ -76,6 +77,13 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
         deliveries.move(connection, Actor.ENGINE, results.moves + results.unstarted, held.attempts)
         for wait, ids in results.retries.items():
             dispatches.add(connection, DispatchKind.DELIVER, held, ids, wait)
+        for pause, ids in results.parked.items():
+            # A taken-over one may have gone out: then it stays with its provider.
+            through = held.provider if held.attempts > 1 else None
+            if pauses.hold(connection, pause):
+                pauses.park(connection, held, ids, pause, through)
+            else:
+                dispatches.add(connection, DispatchKind.DELIVER, held, ids, timedelta(), through)
         if results.ask:
             dispatches.add(connection, DispatchKind.RECONCILE, held, results.ask, timedelta())
         for (code, reason), ids in results.dead.items():

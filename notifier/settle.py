@@ -33,6 +33,8 @@ class Results:
     ok: int = 0
     failed: int = 0
     """Attempts that its provider answered as one that works, and those that say it does not."""
+    parked: dict[uuid.UUID, list[uuid.UUID]] = field(default_factory=dict)
+    """By the pause that they wait for."""
     settled: list[uuid.UUID] = field(default_factory=list)
     """Finished by a receipt meanwhile: nothing to write but that the dispatch is rid of them."""
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "tenants": ("access:tenants", "Create tenants."),
     "keys": ("access:keys", "Make secret keys and API keys."),
     "routes": ("routes:routes", "Set which providers carry a tenant's messages."),
+    "pauses": ("pauses:pauses", "Have work wait, and let it go on."),
     "bench": ("others:bench", "Measure on servers of its own."),
 }
 

@@ -9,7 +9,16 @@ from pydantic.json_schema import models_json_schema
 from starlette.middleware import Middleware
 
 from notifier.channels import registry
-from notifier.http import bodies, callbacks, events, health, problems, recipients, unsubscribe
+from notifier.http import (
+    bodies,
+    callbacks,
+    events,
+    health,
+    pauses,
+    problems,
+    recipients,
+    unsubscribe,
+)
 from notifier.http.gate import Gate
 
 
@@ -31,6 +40,7 @@ def make_app() -> FastAPI:
     for router in (
         events.router,
         recipients.router,
+        pauses.router,
         callbacks.router,
         unsubscribe.router,
         health.router,

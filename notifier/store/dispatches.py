@@ -15,7 +15,7 @@ from notifier.status import UNFINISHED
 from notifier.words import Channel, DispatchKind, Lane
 
 # A sub-select, because the planner may join by reading a whole partition.
-_STATUS_OF_X = "(SELECT d.status FROM notifier.notification_deliveries d WHERE d.id = x.id)"
+STATUS_OF_X = "(SELECT d.status FROM notifier.notification_deliveries d WHERE d.id = x.id)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ def drop_finished(connection: Connection, held: Claim, lease: timedelta) -> bool
         row[0]
         for row in connection.exec_driver_sql(
             "SELECT x.id FROM unnest(%s::uuid[]) WITH ORDINALITY AS x(id, n) "
-            f"WHERE {_STATUS_OF_X} = ANY(%s::text[]) ORDER BY x.n",
+            f"WHERE {STATUS_OF_X} = ANY(%s::text[]) ORDER BY x.n",
             (held.delivery_ids, sorted(UNFINISHED)),
         )
     ]
@@ -275,7 +275,7 @@ def add(
         "(kind, tenant_id, event_id, channel, lane, provider, delivery_ids, due_at) "
         "SELECT %s, %s, %s, %s, %s, %s, array_agg(x.id ORDER BY x.n), clock_timestamp() + %s "
         "FROM unnest(%s::uuid[]) WITH ORDINALITY AS x(id, n) "
-        f"WHERE {_STATUS_OF_X} = ANY(%s::text[]) HAVING count(*) > 0",
+        f"WHERE {STATUS_OF_X} = ANY(%s::text[]) HAVING count(*) > 0",
         (
             kind,
             held.tenant_id,

@@ -28,9 +28,10 @@ def run_all(
     done: Any = context.Queue()
     for task in tasks:
         (waiting if CASES[task[0]].waits else busy).put(task)
-    arrangements = [(busy, waiting)] * jobs
+    arrangements: list[tuple[Any, ...]] = [(busy, waiting)] * jobs
     if not short and any(CASES[name].waits for name, _ in tasks):
-        arrangements += [(waiting, busy)] * jobs
+        # They leave the busy ones alone: there are processors for so many stands, not for twice as many.
+        arrangements += [(waiting,)] * jobs
     hands = [
         context.Process(target=_work, args=(order, done, size, short, patience))
         for order in arrangements[: len(tasks)]

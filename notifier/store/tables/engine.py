@@ -102,6 +102,8 @@ dispatches = Table(
     made_at(),
     # Where there is a choice: through which provider the claim sends, or the last one that died did.
     Column("provider", Text),
+    # Where it waits for the end of one.
+    Column("pause_id", Uuid),
     one_of("kind", DispatchKind),
     one_of("channel", Channel),
     one_of("lane", Lane),
@@ -219,6 +221,26 @@ provider_routes = Table(
     Column("weight", SmallInteger, nullable=False, server_default=text("1")),
     one_of("channel", Channel),
     CheckConstraint("weight > 0", name="weight"),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    new_id(),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id", ondelete="CASCADE")),
+    Column("channel", Text),
+    Column("provider", Text),
+    Column("event_type", Text),
+    required("reason"),
+    Column("actor", Text),
+    made_at(),
+    Column("until", TimestampTz),
+    Column("ended_at", TimestampTz),
+    Column("ended_by", Text),
+    one_of("channel", Channel),
+    CheckConstraint(
+        "coalesce(tenant_id::text, channel, provider, event_type) IS NOT NULL", name="what"
+    ),
 )
 
 callbacks = Table(
