@@ -253,9 +253,9 @@ class Waiting(Scripted):
     def __init__(self, paused: Paused) -> None:
         super().__init__(lambda message: paused.ask(message))  # type: ignore[return-value,arg-type]
 
-    def look_up(self, messages):  # type: ignore[no-untyped-def]
-        for message in messages:
-            yield message, self.say(message)
+    def look_up(self, questions):  # type: ignore[no-untyped-def]
+        for question in questions:
+            yield question, self.say(question.message)
 
 
 class Steady(dict[str, float]):

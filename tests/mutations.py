@@ -49,6 +49,7 @@ class Mutation:
 
 
 DELIVER = "notifier/deliver.py"
+ASSIGN = "notifier/assign.py"
 RECORD = "notifier/record.py"
 RECONCILE = "notifier/reconcile.py"
 RECEIPTS = "notifier/receipts.py"
@@ -159,8 +160,8 @@ MUTATIONS = (
     Mutation(
         "a hand-back counts as a claim",
         DISPATCHES,
-        '"attempts = attempts - 1 "\n',
-        '"attempts = attempts "\n',
+        '"attempts = attempts - 1, provider = NULL "\n',
+        '"attempts = attempts, provider = NULL "\n',
         "test_takeover.py::test_a_worker_told_to_stop_finishes_its_send_and_hands_the_rest_back",
     ),
     # Recording.
@@ -218,7 +219,7 @@ MUTATIONS = (
     Mutation(
         "a retry carries what a receipt has finished",
         DISPATCHES,
-        'f"WHERE {_STATUS_OF_X} = ANY(%s::text[]) HAVING count(*) > 0"',
+        'f"WHERE {STATUS_OF_X} = ANY(%s::text[]) HAVING count(*) > 0"',
         '"WHERE %s::text[] IS NOT NULL HAVING count(*) > 0"',
         "test_record.py::test_what_a_receipt_has_settled_is_not_sent_again",
     ),
@@ -269,10 +270,54 @@ MUTATIONS = (
     Mutation(
         "what no provider could tell is resent blindly",
         RECONCILE,
-        "                    keep_asking.append(delivery.id)\n",
+        "                    settled.keep_asking.append(of)\n",
         '                    move(Status.RETRYING, reason, "in_doubt")\n'
-        "                    again.setdefault(timedelta(), []).append(delivery.id)\n",
+        "                    settled.again.setdefault(timedelta(), []).append(of)\n",
         "test_reconcile.py::test_what_no_provider_can_settle_becomes_unknown_and_waits_for_an_operator",
+    ),
+    Mutation(
+        "another delivery's message is taken for the one in doubt",
+        RECONCILE,
+        "for told, became in answer.found.items() if told not in owners]",
+        "for told, became in answer.found.items()]",
+        "test_reconcile.py::test_of_candidates_only_one_that_is_nobody_elses_is_it",
+    ),
+    Mutation(
+        "two attempts in doubt share one message",
+        RECONCILE,
+        "if len(free) == 1 and not has_rivals:",
+        "if len(free) == 1:",
+        "test_reconcile.py::test_of_candidates_only_one_that_is_nobody_elses_is_it",
+    ),
+    # Failover.
+    Mutation(
+        "what may have gone out is given to another provider",
+        ASSIGN,
+        'stays=held.provider is not None or delivery.code == "in_doubt",',
+        "stays=False,",
+        "test_failover.py::test_what_may_have_gone_out_is_never_given_to_the_other",
+    ),
+    Mutation(
+        "a dead worker's work moves to another provider",
+        ASSIGN,
+        "        before = held.provider\n",
+        "        before = None\n",
+        "test_failover.py::test_the_work_of_a_dead_worker_stays_with_its_provider",
+    ),
+    Mutation(
+        "every worker tries a provider whose breaker is open",
+        ASSIGN,
+        "            self._states[name] = State.OPEN\n",
+        "            self._states[name] = State.CLOSED\n",
+        "test_failover.py::test_a_provider_that_keeps_failing_is_left_alone_tried_again_and_taken_back",
+    ),
+    # Pauses.
+    Mutation(
+        "a pause is not looked for",
+        DELIVER,
+        "        paused = pauses.active(connection)\n",
+        "        paused = []\n",
+        "test_pauses.py::test_what_fits_waits_until_the_pause_ends",
     ),
     # Receipts.
     Mutation(

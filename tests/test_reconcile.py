@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from notifier import deliver, emit, reconcile, register
 from notifier.channels.contract import Message
-from notifier.outcome import Accepted, NotFound, Outcome, Rejected, Unsure
+from notifier.outcome import Accepted, Candidates, NotFound, Outcome, Rejected, Unsure
 from notifier.settings import Settings
 from notifier.store import audience
 from tests.conftest import Database
@@ -162,3 +162,51 @@ def test_a_provider_that_breaks_when_asked_ends_in_doubt(
     due_now(database)
     reconcile.reconcile(dispatch, worker(configured, provider, doubt_seconds=0))
     assert database.statuses() == {"unknown": 1}
+
+
+@pytest.mark.parametrize(
+    ("found", "owned", "rival", "end"),
+    [
+        (["new"], [], False, "sent"),
+        # The other one's answer had been recorded: that message is not ours.
+        (["other"], ["other"], False, "retrying"),
+        (["other", "new"], ["other"], False, "sent"),
+        # Two that may be it, or one for two attempts: nobody can tell.
+        (["new", "newer"], [], False, "sending"),
+        (["new"], [], True, "sending"),
+        (["refused"], [], False, "failed"),
+    ],
+)
+def test_of_candidates_only_one_that_is_nobody_elses_is_it(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    found: list[str],
+    owned: list[str],
+    rival: bool,
+    end: str,
+) -> None:
+    """Two messages to the same number: one that was accepted, or is in doubt too, and ours."""
+    to(connection, tenant, ["ada"], channel="sms")
+    say = (lambda _: Unsure("no answer")) if rival else (lambda _: Accepted("other", "queued"))
+    run_due(database, worker(configured, say))
+    before = {row[0] for row in database.query("SELECT id FROM notifier.notification_deliveries")}
+    assert bool(owned) <= (not rival)
+    to(connection, tenant, ["ada"], channel="sms")
+    run_due(database, worker(configured, lambda _: Unsure("no answer")))
+    (ours,) = database.query(
+        "SELECT id FROM notifier.notification_deliveries WHERE id <> ALL(%s)", list(before)
+    )
+    answers = {
+        name: Rejected("30005", "no such number") if name == "refused" else Accepted(name, "sent")
+        for name in found
+    }
+    asked = Scripted(accept, Candidates(answers))  # type: ignore[arg-type]
+    (dispatch,) = database.query(
+        "SELECT id FROM notifier.dispatches WHERE kind = 'reconcile' AND %s = ANY(delivery_ids)",
+        ours.id,
+    )
+    reconcile.reconcile(dispatch.id, worker(configured, asked))
+    status = "SELECT status FROM notifier.notification_deliveries WHERE id = %s"
+    assert database.one(status, ours.id) == end

@@ -172,6 +172,9 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
         ("PUT", "/v1/recipients/{external_id}/preferences"),
         ("PUT", "/v1/topics/{name}/members"),
         ("GET", "/v1/event-types"),
+        ("POST", "/v1/pauses"),
+        ("GET", "/v1/pauses"),
+        ("DELETE", "/v1/pauses/{pause_id}"),
         ("GET", "/u/{token}"),
         ("POST", "/u/{token}"),
         ("GET", "/healthz"),
@@ -199,6 +202,11 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
     described("/v1/recipients/{external_id}", "get", "200", ada)
     types = acme("GET", "/v1/event-types").json()
     described("/v1/event-types", "get", "200", types)
+    begun = acme("POST", "/v1/pauses", {"reason": "holidays"}).json()
+    described("/v1/pauses", "post", "201", begun)
+    described("/v1/pauses", "get", "200", acme("GET", "/v1/pauses").json())
+    ended = acme("DELETE", f"/v1/pauses/{begun['id']}").json()
+    described("/v1/pauses/{pause_id}", "delete", "200", ended)
     wrong = acme("POST", "/v1/events", {}).json()
     described("/v1/events", "post", "default", wrong)
     sent = document["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
