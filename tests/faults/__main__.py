@@ -62,7 +62,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("case", nargs="*", help="parts of the names of cases; all where none")
     parser.add_argument("--seeds", type=int, default=20, help="how many seeds (20)")
     parser.add_argument("--first", type=int, default=1, help="the first of them (1)")
-    parser.add_argument("--jobs", type=int, default=2, help="stands at once (2)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="stands at once (1), and as many for cases that wait; on two processors more than one "
+        "overruns its time bounds",
+    )
     parser.add_argument("--size", type=int, default=SIZE, help=f"deliveries a case ({SIZE})")
     parser.add_argument("--short", action="store_true", help="long outages last seconds")
     parser.add_argument("--list", action="store_true", help="list the cases and what they hold")
