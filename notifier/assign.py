@@ -142,7 +142,7 @@ class _Breakers:
         if provider is None or not provider.shares_fate:
             return provider is not None
         if name not in self._states:
-            self._states.update(self._worker.breakers.states([name]))
+            self._states[name] = self._worker.breakers.state(name)
         state = self._states[name]
         if state is State.TRIAL:
             # One delivery shows whether it works again.

@@ -5,7 +5,6 @@ retry policy says. Without Redis every breaker is closed.
 """
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -142,18 +141,15 @@ class Breakers:
 
     _read: dict[str, tuple[State, float]] = field(default_factory=dict)
 
-    def states(self, providers: Iterable[str]) -> dict[str, State]:
-        """The state of each; a trial is for the caller alone, the next one reads anew."""
+    def state(self, provider: str) -> State:
+        """What the provider's breaker does; a trial is for this caller alone."""
         now = time.monotonic()
-        found: dict[str, State] = {}
-        for provider in providers:
-            state, until = self._read.get(provider, (State.OPEN, 0.0))
-            if now > until:
-                state = ask(provider)
-                kept = State.OPEN if state is State.TRIAL else state
-                self._read[provider] = kept, now + LOOK
-            found[provider] = state
-        return found
+        state, until = self._read.get(provider, (State.OPEN, 0.0))
+        if now > until:
+            state = ask(provider)
+            kept = State.OPEN if state is State.TRIAL else state
+            self._read[provider] = kept, now + LOOK
+        return state
 
     def note(self, provider: str, ok: int, failed: int) -> str:
         """Count outcomes; what that changed. Our own view is read anew then."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -78,7 +78,3 @@ def _draw(ways: Sequence[Way], delivery: uuid.UUID, round: int) -> Way:
         if point < 0:
             return way
     raise AssertionError("the weights add up")
-
-
-Routes = Mapping[tuple[uuid.UUID, str], Sequence[Way]]
-"""The routes of tenants that have their own, by tenant and channel."""

@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from sqlalchemy import Connection, Engine
 
-from notifier import queue, register, unsubscribe
+from notifier import breaker, queue, register, unsubscribe
 from notifier.local import Services, boot
 from notifier.settings import settings
 from notifier.store import audience
@@ -46,7 +46,10 @@ def forget() -> None:
         queue.redis().close()
     if queue.producer.cache_info().currsize:
         queue.producer().close()
-    for cached in (settings, store_engine.pool, queue.producer, queue.redis, unsubscribe._keys):
+    for cached in (
+        *(settings, store_engine.pool, queue.producer, queue.redis),
+        *(unsubscribe._keys, breaker._scripts),
+    ):
         cached.cache_clear()
 
 

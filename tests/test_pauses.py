@@ -12,6 +12,7 @@ from notifier.errors import InvalidValue, NotFoundError, UnknownEventType
 from notifier.outcome import RetryLater
 from notifier.settings import Settings
 from notifier.store import audience
+from notifier.store import pauses as store
 from notifier.words import Channel
 from notifier.worker import Worker
 from tests.conftest import Database
@@ -62,7 +63,7 @@ def test_what_fits_waits_until_the_pause_ends(
     # The product's own words: a scripted provider is none that can be found.
     what = every if by == "all" else {by: every[by]}
     with database.pool.begin() as writer:
-        pause = pauses.pauses.begin(
+        pause = store.begin(
             writer,
             **{  # type: ignore[arg-type]
                 **dict.fromkeys(("tenant", "channel", "provider", "event_type", "until")),

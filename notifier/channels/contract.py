@@ -60,8 +60,8 @@ class Question:
 class Call:
     """What a provider calls back with, as it came over HTTP.
 
-    url: as the provider knows it, beginning with our public address; path: the part of it behind
-    `/webhooks/<provider>`, without a slash. headers: by name in lower case.
+    url: as the provider knows it, beginning with our public address, query and all.
+    headers: by name in lower case.
     """
 
     method: str

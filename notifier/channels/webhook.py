@@ -14,15 +14,13 @@ from notifier.channels import addresses, crew, egress, http, variables
 from notifier.channels.contract import MayStart, Message, Outcomes, Provider
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
+from notifier.retry import LONGEST_WAIT
 from notifier.words import Channel
 
 CONCURRENCY = "NOTIFIER_WEBHOOK_CONCURRENCY"
 TIMEOUT = "NOTIFIER_WEBHOOK_TIMEOUT_SECONDS"
 ALLOW_NETWORKS = "NOTIFIER_WEBHOOK_ALLOW_NETWORKS"
 CA_FILE = "NOTIFIER_WEBHOOK_CA_FILE"
-
-LONGEST_WAIT = timedelta(hours=1)
-"""What a Retry-After may ask for at most."""
 
 
 class Webhook(Provider):

@@ -64,15 +64,6 @@ def next_look(connection: Connection) -> datetime | None:
     return moment
 
 
-def unmatched(connection: Connection) -> int:
-    """Facts that are kept though nobody will look at them again."""
-    return int(
-        connection.exec_driver_sql(
-            "SELECT count(*) FROM notifier.callbacks WHERE look_at IS NULL"
-        ).scalar_one()
-    )
-
-
 def stop(connection: Connection, channel: Channel, address: str, reason: str) -> int:
     """Suppress an address for every tenant that has it; for how many."""
     return connection.exec_driver_sql(

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.channels import http
-from notifier.channels.webhook import LONGEST_WAIT, Webhook, signature_headers
+from notifier.channels.webhook import Webhook, signature_headers
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
+from notifier.retry import LONGEST_WAIT
 from notifier.words import Channel
 from tests.channels import tricks
 from tests.channels.conftest import SECRET, Certificate, always, make_message
