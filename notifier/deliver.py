@@ -245,10 +245,8 @@ def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]
     size = min(max(size, chunk.provider.at_once), TRAITS[chunk.channel].window)
     window = list(chunk.rest.values())[:size]
     with statement() as connection:
-        cancelled, singly, expired = deliveries.stopped(
-            connection, list({d.event_id for d in window})
-        )
-        paused = pauses.active(connection)
+        stopped = deliveries.stopped(connection, list({d.event_id for d in window}))
+        paused = pauses.active(connection) if stopped.pauses else []
         if chunk.held.attempts > 1:
             # The worker it was taken from may live, and have told meanwhile what it had sent.
             standing = deliveries.standing(connection, [d.id for d in window])
@@ -259,9 +257,9 @@ def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]
     for delivery in window:
         if delivery.id in results.settled:
             continue
-        if delivery.event_id in cancelled or delivery.id in singly:
+        if delivery.event_id in stopped.cancelled or delivery.id in stopped.singly:
             after = Status.CANCELLED
-        elif delivery.event_id in expired:
+        elif delivery.event_id in stopped.expired:
             after = Status.EXPIRED
         elif pause := _pause_of(delivery, chunk, paused):
             results.parked.setdefault(pause, []).append(delivery.id)

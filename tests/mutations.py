@@ -227,14 +227,14 @@ MUTATIONS = (
     Mutation(
         "a cancel is not read again",
         DELIVER,
-        "if delivery.event_id in cancelled or delivery.id in singly:",
+        "if delivery.event_id in stopped.cancelled or delivery.id in stopped.singly:",
         "if False:",
         "test_cancel.py::test_a_cancel_while_a_worker_holds_the_chunk_stops_its_next_window",
     ),
     Mutation(
         "a deadline is not read again",
         DELIVER,
-        "elif delivery.event_id in expired:",
+        "elif delivery.event_id in stopped.expired:",
         "elif False:",
         "test_cancel.py::test_nothing_is_sent_after_its_deadline",
     ),
@@ -315,7 +315,7 @@ MUTATIONS = (
     Mutation(
         "a pause is not looked for",
         DELIVER,
-        "        paused = pauses.active(connection)\n",
+        "        paused = pauses.active(connection) if stopped.pauses else []\n",
         "        paused = []\n",
         "test_pauses.py::test_what_fits_waits_until_the_pause_ends",
     ),

@@ -62,6 +62,20 @@ class Move:
     detail: str | None = None
 
 
+@dataclass(slots=True)
+class Stopped:
+    """What cancels, deadlines and pauses keep from being sent."""
+
+    cancelled: set[uuid.UUID]
+    """Events."""
+    singly: set[uuid.UUID]
+    """Deliveries cancelled on their own."""
+    expired: set[uuid.UUID]
+    """Events."""
+    pauses: bool
+    """Whether any pause holds, whatever it fits."""
+
+
 # By a list of ids and its bounds, never by a join: a plan made while a partition was small would
 # join by reading the whole of it, for as long as the plan is kept. The bounds spare the look into
 # every other partition.
@@ -96,11 +110,13 @@ SELECT d.id, d.status, d.attempts FROM notifier.notification_deliveries d WHERE 
 """
 
 _STOPPED = f"""
-SELECT c.event_id, c.delivery_id, false FROM notifier.event_cancellations c
+SELECT 'cancelled', c.event_id, c.delivery_id FROM notifier.event_cancellations c
 WHERE c.event_id = ANY(%(ids)s::uuid[])
 UNION ALL
-SELECT e.id, NULL, true FROM notifier.notification_events e
+SELECT 'expired', e.id, NULL FROM notifier.notification_events e
 WHERE {_BY_ID.format("e")} AND e.expires_at <= clock_timestamp()
+UNION ALL
+SELECT 'paused', NULL, NULL WHERE EXISTS (SELECT FROM notifier.pauses WHERE ended_at IS NULL)
 """
 
 
@@ -172,21 +188,19 @@ def load_events(connection: Connection, ids: Sequence[uuid.UUID]) -> dict[uuid.U
     return {row[0]: LoadedEvent(*row) for row in connection.exec_driver_sql(_EVENTS, by_id(ids))}
 
 
-def stopped(
-    connection: Connection, event_ids: Sequence[uuid.UUID]
-) -> tuple[set[uuid.UUID], set[uuid.UUID], set[uuid.UUID]]:
-    """What must not be sent any more: cancelled events, cancelled deliveries, expired events."""
-    events: set[uuid.UUID] = set()
-    deliveries: set[uuid.UUID] = set()
-    expired: set[uuid.UUID] = set()
-    for event_id, delivery_id, late in connection.exec_driver_sql(_STOPPED, by_id(event_ids)):
-        if late:
-            expired.add(event_id)
+def stopped(connection: Connection, event_ids: Sequence[uuid.UUID]) -> Stopped:
+    """What must not be sent any more, or not yet, of the deliveries of some events."""
+    found = Stopped(set(), set(), set(), False)
+    for why, event_id, delivery_id in connection.exec_driver_sql(_STOPPED, by_id(event_ids)):
+        if why == "paused":
+            found.pauses = True
+        elif why == "expired":
+            found.expired.add(event_id)
         elif delivery_id is None:
-            events.add(event_id)
+            found.cancelled.add(event_id)
         else:
-            deliveries.add(delivery_id)
-    return events, deliveries, expired
+            found.singly.add(delivery_id)
+    return found
 
 
 # The facts are written whatever the status is by now (a callback may have been faster); the
