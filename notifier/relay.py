@@ -32,6 +32,10 @@ SOON = 0.0005
 poke may be a moment ahead of the commit it speaks of, and where there was an event there are often
 more."""
 
+AFTER_CRITICAL = 0.008
+"""Seconds until the look after one that rang critical work, unless somebody pokes: looks at the
+usual pace would take the processor from the worker that is about to send it."""
+
 REST, LONGEST_REST = 4.0, 0.02
 """After a look that found small work, deaf to pokes for this many times as long as it took, at most
 so many seconds. What arrives meanwhile is packed into one chunk, and a busy relay leaves the
@@ -75,6 +79,8 @@ def run(settings: Settings, stopping: Callable[[], bool]) -> None:
                     ear.close()
             else:
                 rests = 0
+                if any(work.lane is Lane.CRITICAL for work in rung):
+                    pause = max(pause, AFTER_CRITICAL)
                 pause = SOON if ear.wait(pause) else min(pause * 2, POLL)
         except (*UNAVAILABLE, *queue.UNREACHABLE) as error:
             log.warning("relay_waits", error=type(error).__name__, why=str(error).split("\n")[0])
