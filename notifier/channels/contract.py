@@ -24,9 +24,14 @@ class Message:
 
     delivery_id: the idempotency key towards the provider; the same at every attempt.
     parts: the rendered parts by name. E-mail has `subject`, `text` and optionally `html`;
-        in-app `title` and `message`; webhook `body` (JSON text); other channels `text`.
+        in-app `title` and `message`; webhook `body` (JSON text); SMS and voice `text`; push, Slack,
+        Teams and Apprise `text` and optionally `title` and `url` (where it leads).
     secret: the address's own signing secret, where it has one (webhook), as stored.
     unsubscribe_url: one-click unsubscribe target for mail that may be muted, else None.
+    acknowledge_url: page on which the recipient says that they take care of it; None where nobody
+        waits for that. Providers that are `interactive` offer a button or a key beside it.
+    expires_at: after which it is of no use; None: never.
+    urgent: whether it goes by the critical lane.
     """
 
     delivery_id: uuid.UUID
@@ -41,6 +46,9 @@ class Message:
     recipient_id: uuid.UUID | None = None
     secret: str | None = field(default=None, repr=False)
     unsubscribe_url: str | None = None
+    acknowledge_url: str | None = None
+    expires_at: datetime | None = None
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
