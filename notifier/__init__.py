@@ -4,7 +4,16 @@ Producers need only this module. Importing it is light: what a call needs is loa
 made.
 """
 
+from notifier.acknowledge import Acknowledgement, acknowledge
 from notifier.cancel import Cancelled, cancel
 from notifier.emit import Event, emit, emit_async
 
-__all__ = ["Cancelled", "Event", "cancel", "emit", "emit_async"]
+__all__ = [
+    "Acknowledgement",
+    "Cancelled",
+    "Event",
+    "acknowledge",
+    "cancel",
+    "emit",
+    "emit_async",
+]

@@ -46,6 +46,7 @@ def assign(
         if not route:
             nowhere.append(delivery)
             continue
+        route = _able(worker, held.channel, delivery.address, route)
         # What a dead worker had in hand may have gone out through the provider it had.
         before = held.provider
         if before is None and delivery.status is Status.RETRYING:
@@ -84,7 +85,12 @@ def assign(
         del rest[gone]
     provider = worker.named(held.channel, chosen)
     assert provider is not None
-    return provider, breakers.working()
+    others = [
+        each
+        for each in worker.providers[held.channel]
+        if all(each.check_address(held.channel, d.address) is None for d in rest.values())
+    ]
+    return provider, breakers.working(others)
 
 
 def _route(worker: Worker, channel: Channel, tenant: uuid.UUID) -> Sequence[Way]:
@@ -94,6 +100,17 @@ def _route(worker: Worker, channel: Channel, tenant: uuid.UUID) -> Sequence[Way]
     if own is None:
         return routing.in_order(names)
     return [way for way in own if way.provider in names]
+
+
+def _able(worker: Worker, channel: Channel, address: str, route: Sequence[Way]) -> Sequence[Way]:
+    """The ways of the route whose providers can carry to this address: a push token is good for one
+    of them alone. All of them where none can: the first will say what it had expected."""
+    able = []
+    for way in route:
+        provider = worker.named(channel, way.provider)
+        if provider is not None and provider.check_address(channel, address) is None:
+            able.append(way)
+    return able or route
 
 
 def _works(
@@ -150,9 +167,9 @@ class _Breakers:
             self._states[name] = State.OPEN
         return state is not State.OPEN
 
-    def working(self) -> int:
-        """How many providers of the channel may work, as far as anybody has asked."""
-        names = [provider.name for provider in self._worker.providers[self._channel]]
+    def working(self, providers: Sequence[Provider]) -> int:
+        """How many of these may work, as far as anybody has asked."""
         return sum(
-            name in self.trials or self._states.get(name) is not State.OPEN for name in names
+            each.name in self.trials or self._states.get(each.name) is not State.OPEN
+            for each in providers
         )

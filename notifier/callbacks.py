@@ -14,7 +14,8 @@ from typing import Any, assert_never
 
 from sqlalchemy import Connection
 
-from notifier import receipts
+from notifier import acknowledge, receipts
+from notifier.acknowledge import Begun
 from notifier.channels.contract import Acknowledged, Fact, Replied, Told
 from notifier.log import logger
 from notifier.receipts import Receipt
@@ -75,11 +76,14 @@ def receive(dispatch_id: uuid.UUID, worker: Worker) -> None:
 def _apply_some() -> bool:
     """Apply a batch in one transaction; whether there was any."""
     try:
+        begun: list[Begun] = []
         with connect() as connection, connection.begin():
             batch = callbacks.take(connection, BATCH)
             if batch:
-                _apply(connection, batch)
-            return bool(batch)
+                begun = _apply(connection, batch)
+        for each in begun:
+            acknowledge.finish(each)
+        return bool(batch)
     except UNAVAILABLE:
         raise
     except Exception:
@@ -99,11 +103,12 @@ def _apply_some() -> bool:
         return bool(batch)
 
 
-def _apply(connection: Connection, batch: Sequence[Kept]) -> None:
-    """Apply facts, and forget those whose delivery is known."""
+def _apply(connection: Connection, batch: Sequence[Kept]) -> list[Begun]:
+    """Apply facts, and forget those whose delivery is known; the acknowledgements among them."""
     read = [(kept, _read(kept.fact)) for kept in batch]
     known = _deliveries(connection, read)
     told: list[Receipt] = []
+    acknowledged: dict[uuid.UUID, str] = {}
     done: list[uuid.UUID] = []
     later: list[tuple[uuid.UUID, timedelta | None]] = []
     for kept, fact in read:
@@ -138,15 +143,22 @@ def _apply(connection: Connection, batch: Sequence[Kept]) -> None:
                 done.append(kept.id)
             case Acknowledged(_, by):
                 told.append(Receipt(delivery, Status.OPENED, kept.provider, detail=by))
+                acknowledged[delivery] = by
                 done.append(kept.id)
             case _:
                 assert_never(fact)
+    # Events before deliveries and dispatches, as fan-outs and cancels lock them.
+    begun = [
+        acknowledge.begin(connection, delivery=delivery, how=by)
+        for delivery, by in sorted(acknowledged.items())
+    ]
     if told:
         receipts.apply(connection, told)
     if done:
         callbacks.drop(connection, done)
     if later:
         callbacks.look_again(connection, later)
+    return [each for each in begun if each is not None and each.is_first]
 
 
 def _deliveries(

@@ -5,6 +5,7 @@ window; then every dispatch that nobody holds is emptied, each in a transaction 
 """
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from notifier.errors import NotFoundError
@@ -50,10 +51,21 @@ def cancel(
             "event" if event else "delivery", "the id of one that exists in this tenant"
         )
     event_id, dispatches = begun
-    stopped = 0
-    for dispatch in dispatches:
-        with connect() as connection, connection.begin():
-            stopped += cancellations.empty(connection, dispatch, event_id, delivery)
+    stopped = empty(event_id, dispatches, delivery)
     with connect() as connection:
         in_flight, sent = cancellations.counts(connection, event_id, delivery)
     return Cancelled(stopped, in_flight, sent)
+
+
+def empty(
+    event: uuid.UUID, dispatches: Sequence[uuid.UUID], delivery: uuid.UUID | None = None
+) -> int:
+    """Take what is cancelled off the dispatches that no worker holds; how many that stopped."""
+    from notifier.store import cancellations
+    from notifier.store.engine import connect
+
+    stopped = 0
+    for dispatch in dispatches:
+        with connect() as connection, connection.begin():
+            stopped += cancellations.empty(connection, dispatch, event, delivery)
+    return stopped

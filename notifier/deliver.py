@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from notifier import assign, failpoints, messages
+from notifier import assign, failpoints, magic_links, messages
 from notifier.channels.contract import Message
 from notifier.errors import NotifierError
 from notifier.log import logger
@@ -283,16 +283,30 @@ def _pause_of(delivery: Loaded, chunk: Chunk, paused: Sequence[Pause]) -> uuid.U
 def _render(chunk: Chunk, window: Sequence[Loaded], results: Results) -> list[Message]:
     """Rendered messages; a template that fails dead-letters its own delivery and no other."""
     ready = []
+    links = _links(chunk, window)
+    lane = chunk.held.lane
     for delivery in window:
         event = chunk.events[delivery.event_id]
         shared = chunk.shared[delivery.event_id]
+        link = links.get(delivery.id)
         try:
-            ready.append(messages.compose(delivery, event, shared, chunk.channel))
+            ready.append(messages.compose(delivery, event, shared, chunk.channel, lane, link))
         except RenderError as error:
             fail(delivery, results, None, "render", str(error), event.correlation_id)
         except NotifierError as error:
             fail(delivery, results, None, "template", str(error), event.correlation_id)
     return ready
+
+
+def _links(chunk: Chunk, window: Sequence[Loaded]) -> dict[uuid.UUID, str]:
+    """Where to acknowledge each delivery whose event asks for it, committed before it is sent."""
+    asking = {i: event.expires_at for i, event in chunk.events.items() if event.escalates}
+    if not asking:
+        return {}
+    with connect() as connection, connection.begin():
+        return magic_links.make(
+            connection, {d.id: asking[d.event_id] for d in window if d.event_id in asking}
+        )
 
 
 def _announce(

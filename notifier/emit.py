@@ -7,7 +7,7 @@ This module stays light: producers import it, so nothing heavy is loaded before 
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,6 +64,7 @@ def emit(
     source: str | None = None,
     actor: str | None = None,
     correlation_id: str | None = None,
+    escalation: Sequence[Mapping[str, Any]] | None = None,
 ) -> Event:
     """Emit in the transaction of `connection`, which this neither begins nor ends.
 
@@ -72,6 +73,8 @@ def emit(
         of 1000 digits.
     to: "subscribers", or a mapping of recipients, topics, tenant, addresses, channels, except.
     scheduled_for: fan out then; expires_at: send nothing after. Both aware datetimes.
+    escalation: who is asked next while nobody acknowledges it, as in `register.event_type`; empty:
+        nobody, also where the type says otherwise.
     source: database_trigger, worker_job, api_action (the default) or cron_scheduler.
 
     Raises a subclass of `notifier.errors.Refused` that names the field; then nothing was
@@ -90,6 +93,7 @@ def emit(
             "source": source,
             "actor": actor,
             "correlation_id": correlation_id,
+            "escalation": escalation,
         },
     )
     event = _event(_execute(connection, arguments))
@@ -115,6 +119,7 @@ async def emit_async(
         "source",
         "actor",
         "correlation_id",
+        "escalation",
     }
     if unknown:
         raise TypeError(f"emit_async() got an unexpected keyword argument {sorted(unknown)[0]!r}")

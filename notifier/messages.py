@@ -13,7 +13,7 @@ from notifier.errors import NotifierError
 from notifier.rendering import RenderError, Template, compile_template
 from notifier.store import templates
 from notifier.store.deliveries import Loaded, LoadedEvent
-from notifier.words import Channel
+from notifier.words import Channel, Lane
 
 _KEPT = 4096
 _compiled: dict[uuid.UUID, Template | RenderError] = {}
@@ -56,7 +56,12 @@ def shared_context(event: LoadedEvent) -> dict[str, Any]:
 
 
 def compose(
-    delivery: Loaded, event: LoadedEvent, shared: Mapping[str, Any], channel: Channel
+    delivery: Loaded,
+    event: LoadedEvent,
+    shared: Mapping[str, Any],
+    channel: Channel,
+    lane: Lane,
+    acknowledge_url: str | None,
 ) -> Message:
     """The message of a delivery; raises `RenderError` or `NoTemplate`.
 
@@ -74,40 +79,44 @@ def compose(
         if isinstance(template, RenderError):
             raise RenderError(template.part, template.line, template.problem)
         parts = template.render(
-            {**shared, "recipient": delivery.recipient, "unsubscribe_url": unsubscribe_url}
+            {
+                **shared,
+                "recipient": delivery.recipient,
+                "unsubscribe_url": unsubscribe_url,
+                "acknowledge_url": acknowledge_url,
+            }
         )
-    return _message(delivery, event, channel, parts, delivery.attempts + 1, unsubscribe_url)
+    return Message(
+        **_facts(delivery, event, channel),
+        parts=parts,
+        attempt=delivery.attempts + 1,
+        secret=delivery.secret,
+        unsubscribe_url=unsubscribe_url,
+        acknowledge_url=acknowledge_url,
+        expires_at=event.expires_at,
+        urgent=lane is Lane.CRITICAL,
+    )
 
 
 def question(delivery: Loaded, event: LoadedEvent, channel: Channel) -> Message:
     """The attempt in doubt, to ask its provider about: the row counts it already, and it has no
     parts, because what was rendered then need not render now.
     """
-    return _message(delivery, event, channel, {}, delivery.attempts)
+    return Message(**_facts(delivery, event, channel), parts={}, attempt=delivery.attempts)
 
 
-def _message(
-    delivery: Loaded,
-    event: LoadedEvent,
-    channel: Channel,
-    parts: Mapping[str, str],
-    attempt: int,
-    unsubscribe_url: str | None = None,
-) -> Message:
-    return Message(
-        delivery_id=delivery.id,
-        event_id=event.id,
-        tenant_id=delivery.tenant_id,
-        event_type=event.type,
-        channel=channel,
-        address=delivery.address,
-        parts=parts,
-        attempt=attempt,
-        correlation_id=event.correlation_id,
-        recipient_id=delivery.recipient_id,
-        secret=delivery.secret,
-        unsubscribe_url=unsubscribe_url,
-    )
+def _facts(delivery: Loaded, event: LoadedEvent, channel: Channel) -> dict[str, Any]:
+    """What every message of a delivery says of it."""
+    return {
+        "delivery_id": delivery.id,
+        "event_id": event.id,
+        "tenant_id": delivery.tenant_id,
+        "event_type": event.type,
+        "channel": channel,
+        "address": delivery.address,
+        "correlation_id": event.correlation_id,
+        "recipient_id": delivery.recipient_id,
+    }
 
 
 def _body(delivery: Loaded, event: LoadedEvent) -> str:

@@ -25,11 +25,15 @@ def event_type(
     category: str = "general",
     lane: str = Lane.NORMAL,
     mutable: bool = True,
+    escalation: Sequence[Mapping[str, Any]] = (),
     texts: Mapping[str, Mapping[str, str]] | None = None,
     locale: str = "en",
 ) -> None:
     """Register `name` (domain.action) in the caller's transaction, or replace its registration.
 
+    escalation: steps of {"after": seconds, "channels": […], "unless": "acknowledged"}, each that
+        long after the one before. `unless` leaves out whom an earlier step has reached: "delivered"
+        or "seen"; whatever it is, an acknowledgement stops all of it.
     texts: for each channel, or `short` for all that have none of their own, its parts.
     Raises `InvalidValue` naming the field.
     """
@@ -42,6 +46,8 @@ def event_type(
             raise InvalidValue(f"channels[{place}]", f"one of {', '.join(Channel)}")
     if lane not in set(Lane):
         raise InvalidValue("lane", f"one of {', '.join(Lane)}")
+    if wrong := templates.escalation_problem(connection, escalation):
+        raise InvalidValue(*wrong)
     templates.put_event_type(
         connection,
         name,
@@ -51,6 +57,7 @@ def event_type(
         channels=channels,
         lane=lane,
         mutable=mutable,
+        escalation=escalation,
     )
     for channel, parts in (texts or {}).items():
         templates.put_template(connection, name, channel, locale, parts)
@@ -69,6 +76,7 @@ def shipped(connection: Connection) -> int:
             category=kind.category,
             lane=kind.lane,
             mutable=kind.mutable,
+            escalation=kind.escalation,
             texts=kind.templates,
         )
     return len(types)

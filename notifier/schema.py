@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-RESERVED = frozenset({"recipient", "event", "tenant", "unsubscribe_url"})
+RESERVED = frozenset({"recipient", "event", "tenant", "unsubscribe_url", "acknowledge_url"})
 """Top-level names the engine adds to each template; payloads may not use them."""
 
 TYPES = ("object", "string", "integer", "number", "boolean", "array", "null")

@@ -1,26 +1,20 @@
 """One-click unsubscribe links (RFC 8058): the delivery's id and a signature, nothing stored."""
 
 import base64
-import hashlib
 import hmac
 import uuid
-from functools import cache
 
+from notifier import signing
 from notifier.settings import settings
 
 _SIGNED = 16
 """Bytes of the HMAC-SHA256 that a link carries."""
-
-
-@cache
-def _keys() -> tuple[bytes, ...]:
-    words = (word.strip() for word in settings().secret_keys.split(","))
-    return tuple(hashlib.sha256(b"unsubscribe:" + word.encode()).digest() for word in words if word)
+_PURPOSE = "unsubscribe"
 
 
 def url(delivery_id: uuid.UUID) -> str | None:
     """The link for one delivery; None where no secret key is set to sign it with."""
-    keys = _keys()
+    keys = signing.keys(_PURPOSE)
     if not keys:
         return None
     signature = hmac.digest(keys[0], delivery_id.bytes, "sha256")[:_SIGNED]
@@ -36,7 +30,7 @@ def read(token: str) -> uuid.UUID | None:
         return None
     if len(raw) != 16 + _SIGNED:
         return None
-    for key in _keys():
+    for key in signing.keys(_PURPOSE):
         signature = hmac.digest(key, raw[:16], "sha256")[:_SIGNED]
         if hmac.compare_digest(signature, raw[16:]):
             return uuid.UUID(bytes=raw[:16])

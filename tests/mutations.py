@@ -60,6 +60,8 @@ RECEIVED = "notifier/store/received.py"
 LETTERS = "notifier/store/letters.py"
 RELAY_SQL = "migrations/functions/relay.v1.sql"
 CANCEL_SQL = "migrations/functions/cancel.v1.sql"
+ACKNOWLEDGE_SQL = "migrations/functions/acknowledge.v1.sql"
+FAN_OUT_SQL = "migrations/functions/fan_out.v2.sql"
 
 MUTATIONS = (
     # Ringing.
@@ -318,6 +320,28 @@ MUTATIONS = (
         "        paused = pauses.active(connection) if stopped.pauses else []\n",
         "        paused = []\n",
         "test_pauses.py::test_what_fits_waits_until_the_pause_ends",
+    ),
+    # Escalation.
+    Mutation(
+        "whom an earlier step reached is asked again",
+        FAN_OUT_SQL,
+        "AND m.id NOT IN (SELECT reached.recipient_id FROM reached)",
+        "AND true",
+        "test_escalation.py::test_a_step_leaves_out_whom_an_earlier_one_reached",
+    ),
+    Mutation(
+        "an acknowledgement stops nothing",
+        ACKNOWLEDGE_SQL,
+        "    IF is_first THEN\n",
+        "    IF false THEN\n",
+        "test_escalation.py::test_a_step_that_a_worker_holds_meanwhile_asks_nobody",
+    ),
+    Mutation(
+        "a magic link works twice",
+        ACKNOWLEDGE_SQL,
+        "WHERE m.hash = use_magic_link.hash AND m.used_at IS NULL AND",
+        "WHERE m.hash = use_magic_link.hash AND",
+        "http/test_magic_links.py::test_fifty_presses_at_once_are_one",
     ),
     # Receipts.
     Mutation(

@@ -119,6 +119,59 @@ def test_what_may_have_gone_out_is_never_given_to_the_other(
     assert second.given == []
 
 
+class Even(First):
+    """Carries to addresses with an even number."""
+
+    def check_address(self, channel: Channel, address: str) -> str | None:
+        return None if number(address) % 2 == 0 else "an even address"
+
+
+class Odd(Second):
+    """Carries to addresses with an odd number."""
+
+    def check_address(self, channel: Channel, address: str) -> str | None:
+        return None if number(address) % 2 else "an odd address"
+
+
+def number(address: str) -> int:
+    return int(address.removeprefix("a").partition("@")[0])
+
+
+def test_each_provider_is_given_the_addresses_it_can_carry_to(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    """Nor does one take over for the other: a push token is good for its own service alone."""
+    chain = Even(fail, NotFound()), Odd(accept, NotFound())
+    to_addresses(connection, tenant, 6)
+    run_all(database, Worker(dict.fromkeys(Channel, chain), configured))
+    even, odd = chain
+    assert {number(m.address) % 2 for m in even.given} == {0}
+    assert {number(m.address) % 2 for m in odd.given} == {1}
+    assert (len(even.given), len(odd.given)) == (3, 3), "no second attempt without a wait"
+    assert database.statuses() == {"retrying": 3, "sent": 3}
+    wait = database.one("SELECT extract(epoch FROM min(due_at) - now()) FROM notifier.dispatches")
+    assert wait > 10
+
+
+def test_what_no_provider_can_carry_to_fails_with_the_words_of_the_first(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    class Choosy(First):
+        def check_address(self, channel: Channel, address: str) -> str | None:
+            return "another address"
+
+    class Neither(Second):
+        def check_address(self, channel: Channel, address: str) -> str | None:
+            return "another address, too"
+
+    chain = Choosy(lambda _: Rejected("address", "expected another address")), Neither(accept)
+    to_addresses(connection, tenant, 1)
+    run_all(database, Worker(dict.fromkeys(Channel, chain), configured))
+    assert database.statuses() == {"failed": 1}
+    reason = database.one("SELECT reason FROM notifier.dead_letters")
+    assert reason == "expected another address"
+
+
 def test_a_rejected_one_is_not_tried_elsewhere(
     database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
 ) -> None:

@@ -26,6 +26,7 @@ class EventType:
 
     channels: where it goes when neither the emit nor the recipient says otherwise.
     mutable: whether recipients may turn it off.
+    escalation: who is asked next while nobody acknowledges it; empty: nobody.
     schema: of the payload; within `notifier.schema`'s subset.
     example: a payload that fits it.
     templates: sources by channel (or `SHORT`) and part.
@@ -36,6 +37,7 @@ class EventType:
     category: str
     lane: Lane
     mutable: bool
+    escalation: tuple[Mapping[str, Any], ...]
     channels: tuple[Channel, ...]
     schema: Mapping[str, Any]
     example: Mapping[str, Any]
@@ -67,6 +69,7 @@ def _event_type(folder: Traversable, layouts: Mapping[str, str]) -> EventType:
         category=facts["category"],
         lane=Lane(facts["lane"]),
         mutable=facts["mutable"],
+        escalation=tuple(facts.get("escalation", ())),
         channels=tuple(Channel(name) for name in facts["channels"]),
         schema=facts["schema"],
         example=facts["example"],

@@ -13,6 +13,7 @@ COMMANDS = {
     "beat": ("processes:beat", "Run the timetable. Two at once do no harm."),
     "api": ("processes:api", "Serve the HTTP API."),
     "emit": ("events:emit", "Emit an event."),
+    "acknowledge": ("events:acknowledge", "Say that somebody takes care of an event."),
     "cancel": ("events:cancel", "Cancel what an event or a delivery has not sent yet."),
     "replay": ("events:replay", "Send dead letters again, one or by filter."),
     "status": ("state:status", "Show deliveries, dispatches and dead letters; --check the rules."),

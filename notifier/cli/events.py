@@ -61,9 +61,16 @@ def read_json(option: str, given: str) -> Any:
 @click.option("--source", help="database_trigger, worker_job, api_action or cron_scheduler.")
 @click.option("--actor", help="Who or what caused it.")
 @click.option("--correlation-id")
+@click.option("--escalation", help="Its steps as JSON; default: the event type's.")
 @json_option
 def emit(
-    event_type: str, tenant: str, payload: str, to: str | None, as_json: bool, **options: Any
+    event_type: str,
+    tenant: str,
+    payload: str,
+    to: str | None,
+    escalation: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Emit an event of EVENT_TYPE in a transaction of its own."""
     from notifier import emit as emit_event
@@ -71,6 +78,8 @@ def emit(
 
     body = read_json("--payload", payload)
     audience = "subscribers" if to is None or to == "subscribers" else read_json("--to", to)
+    if escalation is not None:
+        options["escalation"] = read_json("--escalation", escalation)
     with connect() as connection, connection.begin():
         event = emit_event(
             connection,
@@ -136,6 +145,28 @@ def cancel(
         as_json,
         {"stopped": done.stopped, "in_flight": done.in_flight, "sent": done.sent},
         f"{done.stopped} stopped, {done.in_flight} in flight, {done.sent} sent before",
+    )
+
+
+@click.command()
+@click.option("--event", type=click.UUID, help="This event.")
+@click.option("--delivery", type=click.UUID, help="The event of this delivery.")
+@click.option("--tenant", type=click.UUID, help="Only if it belongs to this tenant.")
+@json_option
+def acknowledge(
+    event: uuid.UUID | None, delivery: uuid.UUID | None, tenant: uuid.UUID | None, as_json: bool
+) -> None:
+    """Say that somebody takes care of an event: its escalation ends."""
+    from notifier import acknowledge as acknowledge_event
+
+    if (event is None) == (delivery is None):
+        wrong_use("give either --event or --delivery")
+    done = acknowledge_event(event=event, delivery=delivery, tenant=tenant, how="cli")
+    answer(
+        as_json,
+        {"event": str(done.event_id), "is_first": done.is_first, "stopped": done.stopped},
+        f"{done.event_id}  {done.stopped} stopped"
+        + ("" if done.is_first else "  (acknowledged before)"),
     )
 
 

@@ -14,6 +14,7 @@ from notifier.http import (
     callbacks,
     events,
     health,
+    magic_links,
     pauses,
     problems,
     recipients,
@@ -43,6 +44,7 @@ def make_app() -> FastAPI:
         pauses.router,
         callbacks.router,
         unsubscribe.router,
+        magic_links.router,
         health.router,
     ):
         app.include_router(router)

@@ -37,6 +37,17 @@ class AudienceIn(Given):
     except_: list[str] | None = Field(None, alias="except")
 
 
+class EscalationStep(Given):
+    """Who is asked next where nobody has acknowledged an event.
+
+    after: seconds after the step before. unless: leaves out whom an earlier step has reached.
+    """
+
+    after: Annotated[int, Field(ge=1, le=604800)]
+    channels: Annotated[list[Channel], Field(min_length=1)]
+    unless: Literal["delivered", "seen", "acknowledged"] = "acknowledged"
+
+
 class EventIn(Given):
     """An event to emit. Read as it is: the database holds the rules, the same for every face."""
 
@@ -50,6 +61,7 @@ class EventIn(Given):
     source: Source | None = None
     actor: Word | None = None
     correlation_id: Word | None = None
+    escalation: Annotated[list[EscalationStep], Field(max_length=10)] | None = None
 
 
 class EventBatchIn(Given):
@@ -178,6 +190,9 @@ class EventDetailOut(BaseModel):
     created_at: datetime
     fanned_out_at: datetime | None
     cancelled_at: datetime | None
+    escalation: list[EscalationStep]
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
     matched: int
     created: int
     refused: int
@@ -239,6 +254,14 @@ class CancelledOut(BaseModel):
     sent: int
 
 
+class AcknowledgedOut(BaseModel):
+    """is_first: whether this is the acknowledgement that counts. stopped: will never be sent."""
+
+    event_id: uuid.UUID
+    is_first: bool
+    stopped: int
+
+
 class ContactPointOut(BaseModel):
     channel: Channel
     address: str | None
@@ -291,6 +314,7 @@ class EventTypeOut(BaseModel):
     channels: list[Channel]
     lane: Lane
     mutable: bool
+    escalation: list[EscalationStep]
 
 
 class EventTypesOut(BaseModel):

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from notifier.acknowledge import Acknowledgement, acknowledge
 from notifier.cancel import Cancelled, cancel
 from notifier.emit import Event, emit
 from notifier.errors import NotFoundError, Refused
@@ -121,6 +122,14 @@ def cancel_event(request: Request, event_id: uuid.UUID) -> Response:
     return answer(counted(cancel(event=event_id, tenant=caller.tenant_id, actor=actor)))
 
 
+@router.post("/events/{event_id}/acknowledge", response_model=bodies.AcknowledgedOut)
+def acknowledge_event(request: Request, event_id: uuid.UUID) -> Response:
+    """Say that somebody takes care of an event: the rest of it, and its escalation, is stopped."""
+    caller = caller_of(request)
+    how = f"api_key:{caller.key_id}"
+    return answer(_said(acknowledge(event=event_id, tenant=caller.tenant_id, how=how)))
+
+
 @router.get("/deliveries/{delivery_id}", response_model=bodies.JourneyOut, tags=["deliveries"])
 def read_delivery(request: Request, delivery_id: uuid.UUID) -> Response:
     """A delivery and its journey: every move it made, the oldest first."""
@@ -142,12 +151,28 @@ def cancel_delivery(request: Request, delivery_id: uuid.UUID) -> Response:
     return answer(counted(cancel(delivery=delivery_id, tenant=caller.tenant_id, actor=actor)))
 
 
+@router.post(
+    "/deliveries/{delivery_id}/acknowledge",
+    response_model=bodies.AcknowledgedOut,
+    tags=["deliveries"],
+)
+def acknowledge_delivery(request: Request, delivery_id: uuid.UUID) -> Response:
+    """Say that the recipient of a delivery takes care of its event."""
+    caller = caller_of(request)
+    how = f"api_key:{caller.key_id}"
+    return answer(_said(acknowledge(delivery=delivery_id, tenant=caller.tenant_id, how=how)))
+
+
 def counted(cancelled: Cancelled) -> dict[str, int]:
     return {
         "stopped": cancelled.stopped,
         "in_flight": cancelled.in_flight,
         "sent": cancelled.sent,
     }
+
+
+def _said(done: Acknowledgement) -> dict[str, Any]:
+    return {"event_id": done.event_id, "is_first": done.is_first, "stopped": done.stopped}
 
 
 def _emit_one(tenant: uuid.UUID, item: Any, visit: Visit) -> Event:

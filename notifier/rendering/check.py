@@ -23,6 +23,7 @@ _ENGINE: dict[str, Any] = {
     "event": {"properties": {"id": _TEXT, "type": _TEXT, "created_at": _TEXT}},
     "tenant": {"properties": {"id": _TEXT, "name": _TEXT}},
     "unsubscribe_url": _TEXT,
+    "acknowledge_url": _TEXT,
 }
 """The schema of what the engine adds to each payload."""
 
@@ -40,6 +41,7 @@ def sample_context(
     timezone: str = "Europe/London",
     locale: str = "en",
     unsubscribe_url: str | None = None,
+    acknowledge_url: str | None = None,
 ) -> dict[str, Any]:
     """The context the engine would give for this payload and an invented recipient."""
     return {
@@ -59,6 +61,7 @@ def sample_context(
         },
         "tenant": {"id": "01940000-0000-7000-8000-000000000003", "name": "Acme"},
         "unsubscribe_url": unsubscribe_url,
+        "acknowledge_url": acknowledge_url,
     }
 
 
@@ -88,9 +91,9 @@ def check_template(
         (sample, "with the example"),
         (_required_only(sample, schema), "with the required fields only"),
     ):
-        for unsubscribe_url in (None, "https://example.com/u/1"):
+        for link in (None, "https://example.com/u/1"):
             try:
-                template.render(sample_context(payload, unsubscribe_url=unsubscribe_url))
+                template.render(sample_context(payload, unsubscribe_url=link, acknowledge_url=link))
             except RenderError as error:
                 problems.append(f"{error} ({which})")
                 break

@@ -47,6 +47,8 @@ class LoadedEvent:
     tenant_name: str
     category: str
     mutable: bool
+    escalates: bool
+    """Whether it asks for an acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ JOIN notifier.contact_points c ON c.id = x.id WHERE c.secret IS NOT NULL
 
 _EVENTS = f"""
 SELECT e.id, e.type, e.payload, e.correlation_id, e.created_at, e.expires_at, e.tenant_id,
-       t.name AS tenant_name, k.category, k.mutable
+       t.name AS tenant_name, k.category, k.mutable, e.escalation IS NOT NULL AS escalates
 FROM notifier.notification_events e
 CROSS JOIN LATERAL (SELECT * FROM notifier.tenants x WHERE x.id = e.tenant_id OFFSET 0) t
 CROSS JOIN LATERAL (SELECT * FROM notifier.event_types x WHERE x.name = e.type OFFSET 0) k

@@ -30,8 +30,10 @@ def find(connection: Connection, tenant: uuid.UUID, event: uuid.UUID) -> dict[st
             "CASE WHEN e.audience = '{\"subscribers\": true}' THEN '\"subscribers\"' "
             "ELSE e.audience END AS audience, e.source, e.lane, e.correlation_id, e.actor, "
             "e.idempotency_key, e.scheduled_for, e.expires_at, e.created_at, e.fanned_out_at, "
-            "e.matched, e.created, e.refused, c.cancelled_at "
-            "FROM notifier.notification_events e LEFT JOIN LATERAL ("
+            "e.matched, e.created, e.refused, c.cancelled_at, "
+            "coalesce(e.escalation, '[]') AS escalation, a.created_at AS acknowledged_at, "
+            "a.how AS acknowledged_by FROM notifier.notification_events e "
+            "LEFT JOIN notifier.acknowledgements a ON a.event_id = e.id LEFT JOIN LATERAL ("
             "SELECT min(x.created_at) AS cancelled_at FROM notifier.event_cancellations x "
             "WHERE x.event_id = e.id AND x.delivery_id IS NULL) c ON true "
             "WHERE e.id = %(event)s AND e.tenant_id = %(tenant)s",

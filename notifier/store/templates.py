@@ -18,21 +18,43 @@ def put_event_type(
     channels: Sequence[str],
     lane: str,
     mutable: bool,
+    escalation: Sequence[Mapping[str, Any]],
 ) -> None:
     """Register an event type, or replace what is registered under its name."""
     connection.exec_driver_sql(
         "INSERT INTO notifier.event_types "
-        "(name, description, category, schema, channels, lane, mutable) "
-        "VALUES (%s, %s, %s, %s::jsonb, %s, %s, %s) "
+        "(name, description, category, schema, channels, lane, mutable, escalation) "
+        "VALUES (%s, %s, %s, %s::jsonb, %s, %s, %s, nullif(%s::jsonb, '[]')) "
         "ON CONFLICT (name) DO UPDATE SET description = excluded.description, "
         "category = excluded.category, schema = excluded.schema, channels = excluded.channels, "
-        "lane = excluded.lane, mutable = excluded.mutable, updated_at = now() "
+        "lane = excluded.lane, mutable = excluded.mutable, escalation = excluded.escalation, "
+        "updated_at = now() "
         "WHERE (event_types.description, event_types.category, event_types.schema, "
-        "event_types.channels, event_types.lane, event_types.mutable) IS DISTINCT FROM "
-        "(excluded.description, excluded.category, excluded.schema, excluded.channels, "
-        "excluded.lane, excluded.mutable)",
-        (name, description, category, json.dumps(schema), list(channels), lane, mutable),
+        "event_types.channels, event_types.lane, event_types.mutable, event_types.escalation) "
+        "IS DISTINCT FROM (excluded.description, excluded.category, excluded.schema, "
+        "excluded.channels, excluded.lane, excluded.mutable, excluded.escalation)",
+        (
+            name,
+            description,
+            category,
+            json.dumps(schema),
+            list(channels),
+            lane,
+            mutable,
+            json.dumps([dict(step) for step in escalation]),
+        ),
     )
+
+
+def escalation_problem(
+    connection: Connection, escalation: Sequence[Mapping[str, Any]]
+) -> tuple[str, str] | None:
+    """What is wrong with an escalation: the field, and what was expected. By the rules of emit."""
+    wrong = connection.exec_driver_sql(
+        "SELECT notifier.escalation_problem(%s::jsonb)",
+        (json.dumps([dict(step) for step in escalation]),),
+    ).scalar_one()
+    return None if wrong is None else (wrong[0], wrong[1])
 
 
 def put_template(
@@ -76,8 +98,8 @@ def template_parts(
 def event_types(connection: Connection) -> list[dict[str, Any]]:
     """Every registered event type by name, its payload schema included."""
     rows = connection.exec_driver_sql(
-        "SELECT name, description, category, schema AS payload_schema, channels, lane, mutable "
-        "FROM notifier.event_types ORDER BY name"
+        "SELECT name, description, category, schema AS payload_schema, channels, lane, mutable, "
+        "coalesce(escalation, '[]') AS escalation FROM notifier.event_types ORDER BY name"
     ).mappings()
     return [dict(row) for row in rows]
 

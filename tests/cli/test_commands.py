@@ -93,6 +93,8 @@ def test_a_refusal_names_code_and_field_and_exits_with_2(
             "known are: notifier.receive.critical, notifier.fan_out.critical",
         ),
         (["worker", "-Q", "notifier.sms.bulk", "--lanes", "bulk"], "leave out"),
+        (["emit", "a.b", "--tenant", "x", "--escalation", "{"], "--escalation: expected JSON"),
+        (["acknowledge"], "either --event or --delivery"),
         (["cancel"], "either --event or --delivery"),
         (["replay"], "--all"),
         (["replay", "--channel", "fax"], "known are: email"),
@@ -176,6 +178,21 @@ def test_cancel_counts_what_it_stopped(
     assert last_json(capsys.readouterr().out) == {"stopped": 1, "in_flight": 0, "sent": 0}
     assert database.statuses() == {"cancelled": 1}
     assert main(["cancel", "--event", str(uuid.uuid4())]) == 2
+
+
+def test_acknowledge_ends_an_escalation(
+    database: Database, tenant: uuid.UUID, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = '[{"after": 60, "channels": ["sms"]}]'
+    emit("--tenant", "acme", "--json", "--escalation", steps)
+    event = last_json(capsys.readouterr().out)["event"]
+    for is_first, stopped in ((True, 1), (False, 0)):
+        assert main(["acknowledge", "--event", event, "--json"]) == 0
+        told = last_json(capsys.readouterr().out)
+        assert told == {"event": event, "is_first": is_first, "stopped": stopped}
+    assert database.one("SELECT how FROM notifier.acknowledgements") == "cli"
+    assert main(["acknowledge", "--event", str(uuid.uuid4())]) == 2
+    assert "event: expected the id of one" in capsys.readouterr().err
 
 
 def test_tenants_are_created_and_listed(

@@ -162,8 +162,10 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
         ("POST", "/v1/events/batch"),
         ("GET", "/v1/events/{event_id}"),
         ("GET", "/v1/events/{event_id}/deliveries"),
+        ("POST", "/v1/events/{event_id}/acknowledge"),
         ("POST", "/v1/events/{event_id}/cancel"),
         ("GET", "/v1/deliveries/{delivery_id}"),
+        ("POST", "/v1/deliveries/{delivery_id}/acknowledge"),
         ("POST", "/v1/deliveries/{delivery_id}/cancel"),
         ("PUT", "/v1/recipients/{external_id}"),
         ("GET", "/v1/recipients/{external_id}"),
@@ -177,6 +179,8 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
         ("DELETE", "/v1/pauses/{pause_id}"),
         ("GET", "/u/{token}"),
         ("POST", "/u/{token}"),
+        ("GET", "/a/{token}"),
+        ("POST", "/a/{token}"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
     }
@@ -196,6 +200,11 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
     described("/v1/events/{event_id}/deliveries", "get", "200", page)
     cancelled = acme("POST", f"/v1/events/{made['id']}/cancel").json()
     described("/v1/events/{event_id}/cancel", "post", "200", cancelled)
+    escalation = [{"after": 60, "channels": ["sms"]}]
+    asking = acme("POST", "/v1/events", event(escalation=escalation)).json()["id"]
+    said = acme("POST", f"/v1/events/{asking}/acknowledge").json()
+    described("/v1/events/{event_id}/acknowledge", "post", "200", said)
+    described("/v1/events/{event_id}", "get", "200", acme("GET", f"/v1/events/{asking}").json())
     one = acme("GET", f"/v1/deliveries/{page['deliveries'][0]['id']}").json()
     described("/v1/deliveries/{delivery_id}", "get", "200", one)
     ada = acme("GET", "/v1/recipients/ada").json()

@@ -7,6 +7,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     Numeric,
     SmallInteger,
     Table,
@@ -104,6 +105,8 @@ dispatches = Table(
     Column("provider", Text),
     # Where it waits for the end of one.
     Column("pause_id", Uuid),
+    # Of a fan-out: which step of its event's escalation it makes; 0: the event's own channels.
+    Column("step", SmallInteger, nullable=False, server_default=text("0")),
     one_of("kind", DispatchKind),
     one_of("channel", Channel),
     one_of("lane", Lane),
@@ -241,6 +244,29 @@ pauses = Table(
     CheckConstraint(
         "coalesce(tenant_id::text, channel, provider, event_type) IS NOT NULL", name="what"
     ),
+)
+
+# The first one counts, and stops what the event has not sent.
+acknowledgements = Table(
+    "acknowledgements",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    # NULL: the event was acknowledged, not a message of it.
+    Column("delivery_id", Uuid),
+    required("how"),
+    made_at(),
+)
+
+magic_links = Table(
+    "magic_links",
+    metadata,
+    # SHA-256 of the token, which is in the message alone.
+    Column("hash", LargeBinary, primary_key=True),
+    Column("delivery_id", Uuid, nullable=False),
+    Column("expires_at", TimestampTz, nullable=False),
+    Column("used_at", TimestampTz),
+    Index(None, "expires_at"),
 )
 
 callbacks = Table(

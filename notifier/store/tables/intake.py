@@ -37,6 +37,7 @@ event_types = Table(
     Column("mutable", Boolean, nullable=False),
     made_at(),
     made_at("updated_at"),
+    Column("escalation", JSONB),
     one_of("lane", Lane),
 )
 
@@ -84,6 +85,8 @@ notification_events = Table(
     Column("matched", Integer, nullable=False, server_default=text("0")),
     Column("created", Integer, nullable=False, server_default=text("0")),
     Column("refused", Integer, nullable=False, server_default=text("0")),
+    # Of the emit, else of its type: who is asked next, as long as nobody acknowledges it.
+    Column("escalation", JSONB),
     one_of("source", Source),
     one_of("lane", Lane),
     **BY_ID,
