@@ -22,14 +22,23 @@ class Report:
     killed: dict[str, Any] = field(default_factory=dict)
     wiped: dict[str, Any] = field(default_factory=dict)
     recovered: dict[str, int] = field(default_factory=dict)
+    escalation: dict[str, int] = field(default_factory=dict)
+    failover: dict[str, int] = field(default_factory=dict)
     received: dict[str, dict[str, int]] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
     broken: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     def holds(self) -> bool:
-        """Every invariant held, both faults happened, and work was recovered from each."""
-        return not self.broken and bool(self.killed and self.wiped) and all(self.recovered.values())
+        """Every invariant held, both faults happened, work was recovered from each, one escalation
+        was stopped and one reached the telephone, and a provider was left and taken back."""
+        return (
+            not self.broken
+            and bool(self.killed and self.wiped and self.escalation and self.failover)
+            and all(self.recovered.values())
+            and all(self.escalation.values())
+            and all(self.failover.values())
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "ok": self.holds()}
@@ -49,6 +58,9 @@ class Report:
         out.append(f"  worker killed: {_told(self.killed)}")
         out.append(f"  Redis wiped:   {_told(self.wiped)}")
         out.append(f"  recovered:     {_told(self.recovered)}")
+        out += ["", "Escalation and failover"]
+        out.append(f"  escalation:    {_told(self.escalation)}")
+        out.append(f"  failover:      {_told(self.failover)}")
         out += ["", "What the receivers logged, held against the database"]
         out += [f"  {name:10} {_told(counts)}" for name, counts in self.received.items()]
         out += ["", f"Rates: {_told(self.rates)}; {self.seconds} s in all"]
@@ -79,6 +91,8 @@ def account(connection: Connection, mail: MailServer, endpoint: Endpoint) -> Rep
     if unfinished:
         report.broken["everything has reached its end"] = unfinished
     report.recovered = ledger.recovered(connection)
+    report.escalation = ledger.escalation(connection)
+    report.failover = ledger.failover(connection, "twilio")
     for name, channel, taken in (
         ("mail", "email", mail.taken),
         ("endpoint", "webhook", endpoint.taken),

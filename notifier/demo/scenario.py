@@ -18,7 +18,7 @@ import requests
 from cryptography.fernet import Fernet
 
 from notifier import catalogue, emit, log, queue, register
-from notifier.demo.receivers import Endpoint, MailServer
+from notifier.demo.receivers import Carrier, Endpoint, MailServer
 from notifier.demo.report import Report, account
 from notifier.errors import NotifierError
 from notifier.local import Services, boot
@@ -30,6 +30,7 @@ from notifier.store import engine as store_engine
 from notifier.store.engine import engine_for
 from notifier.store.migrate import migrate
 from notifier.store.roles import create_logins
+from notifier.words import Channel
 
 LEASE = 4
 PATIENCE = 60.0
@@ -60,6 +61,7 @@ class Scenario:
         self._cleanup = ExitStack()
         self._mail = MailServer()
         self._endpoint = Endpoint(failures=20)
+        self._carrier = Carrier()
         self._killed: dict[str, Any] = {}
         self._wiped: dict[str, Any] = {}
         self._rates: dict[str, float] = {}
@@ -88,8 +90,9 @@ class Scenario:
         owner.dispose()
         self._mail.start()
         self._cleanup.callback(self._mail.stop)
-        self._endpoint.start()
-        self._cleanup.callback(self._endpoint.stop)
+        for receiver in (self._endpoint, self._carrier):
+            receiver.start()
+            self._cleanup.callback(receiver.stop)
         for name in [name for name in os.environ if name.startswith("NOTIFIER_")]:
             if name != "NOTIFIER_POSTGRES_BIN":
                 del os.environ[name]
@@ -109,6 +112,11 @@ class Scenario:
                 "NOTIFIER_SMTP_FROM": "Acme <hello@acme.example>",
                 "NOTIFIER_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
                 "NOTIFIER_WEBHOOK_TIMEOUT_SECONDS": "2",
+                "NOTIFIER_PROVIDERS": "sms=twilio+sandbox,voice=sandbox",
+                "NOTIFIER_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+                "NOTIFIER_TWILIO_AUTH_TOKEN": "demo",
+                "NOTIFIER_TWILIO_FROM": "+14155550000",
+                "NOTIFIER_TWILIO_API_URL": self._carrier.origin,
                 "NOTIFIER_LEASE_SECONDS": str(LEASE),
                 "NOTIFIER_FLUSH_SECONDS": "0.25",
                 "NOTIFIER_RETRY_DELAYS": "1 2 4 8",
@@ -150,8 +158,11 @@ class Scenario:
         self._await(self._api_answers, 30, "the API answers")
         self._say("API, relay, beat and two workers are up")
         self._emit_catalogue()
-        self._await(self._finished, 60, "the catalogue is delivered")
+        self._await(self._only_steps_left, 60, "the catalogue is delivered")
+        self._take_care()
         self._break_things(relay)
+        if relay:
+            self._lose_a_provider()
         return self.report()
 
     def report(self) -> Report:
@@ -207,7 +218,14 @@ class Scenario:
                     "secret": SECRET,
                 },
                 {"channel": "sms", "address": f"+1415555{n:04d}"},
-                {"channel": "push", "address": f"token-{n}"},
+                {"channel": "push", "address": f"fcm:token-of-user-{n}"},
+            ]
+        if n < 20:
+            points += [
+                {"channel": "voice", "address": f"+1415555{n:04d}"},
+                {"channel": "slack", "address": f"C0123456{n:02d}"},
+                {"channel": "teams", "address": f"https://acme.webhook.office.com/webhookb2/{n}"},
+                {"channel": "apprise", "address": f"json://127.0.0.1/{n}"},
             ]
         return {
             "external_id": f"user-{n}",
@@ -247,6 +265,15 @@ class Scenario:
                     "channels": ["webhook", "sms", "push"],
                 },
                 source="worker_job",
+                escalation=[],
+            )
+            emit(
+                connection,
+                "incident.opened",
+                kinds["incident.opened"].example,
+                tenant=self._tenant,
+                to={"topics": ["on-call"], "channels": list(Channel)},
+                escalation=[],
             )
         for face, types in faces.items():
             self._say(f"  emitted by {face:8} {', '.join(types)}")
@@ -295,6 +322,62 @@ class Scenario:
             check=True,
             stdout=subprocess.DEVNULL,
         )
+
+    def _take_care(self) -> None:
+        """Press the button behind a link of the incident's mail: nobody else is asked."""
+        requests.post(self._mail.links[0], timeout=10).raise_for_status()
+        self._await(self._finished, 10, "an acknowledgement ends the escalation")
+        self._say("One recipient acknowledged the incident by the link in its mail")
+
+    def _lose_a_provider(self) -> None:
+        """The carrier fails and comes back; meanwhile nobody acknowledges an incident."""
+        self._carrier.works = False
+        self._text([f"user-{n}" for n in range(20, 60)])
+        self._await(self._finished, 30, "the other provider sends what the carrier does not take")
+        self._say(
+            f"The carrier answered {self._carrier.turned_away} SMS with 503: its breaker opened, "
+            "the sandbox took over"
+        )
+        self._carrier.works = True
+        kinds = {kind.type: kind for kind in catalogue.load()}
+        with store_engine.connect() as connection, connection.begin():
+            emit(
+                connection,
+                "incident.opened",
+                kinds["incident.opened"].example,
+                tenant=self._tenant,
+                to={"topics": ["on-call"], "channels": ["email"]},
+                escalation=[
+                    {"after": 1, "channels": ["sms", "push"]},
+                    {"after": 1, "channels": ["voice"]},
+                ],
+            )
+        self._await(self._finished, 30, "the escalation has come to its end")
+        self._say("Nobody acknowledged the next incident: by SMS and push, then by telephone")
+        before = self._through_carrier()
+        give_up = time.monotonic() + 60
+        while self._through_carrier() == before and time.monotonic() < give_up:
+            self._text(["user-20"])
+            self._await(self._finished, 30, "an SMS is sent")
+            self._stopping.wait(1)
+        self._text([f"user-{n}" for n in range(60, 80)])
+        self._await(self._finished, 30, "the carrier is taken back")
+        self._say(f"The carrier was tried, and taken back: {self._through_carrier() - before} SMS")
+
+    def _through_carrier(self) -> int:
+        with store_engine.connect() as connection:
+            return ledger.sent_through(connection, "twilio")
+
+    def _text(self, names: list[str]) -> None:
+        kind = next(kind for kind in catalogue.load() if kind.type == "task.due_soon")
+        with store_engine.connect() as connection, connection.begin():
+            emit(
+                connection,
+                kind.type,
+                kind.example,
+                tenant=self._tenant,
+                to={"recipients": names, "channels": ["sms"]},
+            )
 
     def _break_things(self, relay: bool) -> None:
         """A campaign to everybody; SIGKILL for a worker that holds some of it; Redis emptied."""
@@ -354,6 +437,10 @@ class Scenario:
     def _finished(self) -> bool:
         with store_engine.connect() as connection:
             return ledger.idle(connection)
+
+    def _only_steps_left(self) -> bool:
+        with store_engine.connect() as connection:
+            return ledger.only_steps_left(connection)
 
     def _api_answers(self) -> bool:
         try:

@@ -41,6 +41,57 @@ def idle(connection: Connection) -> bool:
     ).scalar_one()
 
 
+def only_steps_left(connection: Connection) -> bool:
+    """Whether every dispatch left is a step of an escalation that is still to come."""
+    return not connection.exec_driver_sql(
+        "SELECT EXISTS (SELECT FROM notifier.dispatches WHERE step = 0)"
+    ).scalar_one()
+
+
+def escalation(connection: Connection) -> dict[str, int]:
+    """Escalations that a link ended before anybody else was asked, and calls that were made because
+    nobody had acknowledged."""
+    stopped, called = connection.exec_driver_sql(
+        "SELECT (SELECT count(*) FROM notifier.acknowledgements a WHERE a.how = 'link' AND NOT EXISTS ("
+        " SELECT FROM notifier.notification_deliveries d WHERE d.event_id = a.event_id AND d.step > 0)), "
+        "(SELECT count(*) FROM notifier.notification_deliveries "
+        " WHERE channel = 'voice' AND step > 0 AND sent_at IS NOT NULL)"
+    ).one()
+    return {"stopped_by_a_link": int(stopped), "calls": int(called)}
+
+
+def failover(connection: Connection, provider: str) -> dict[str, int]:
+    """How often a provider's breaker opened and closed, how many of the deliveries it had failed were
+    sent through another, and how many it sent after it was taken back."""
+    row = connection.exec_driver_sql(
+        "SELECT (SELECT count(*) FROM notifier.admin_system_events "
+        " WHERE kind = 'breaker_opened' AND detail->>'provider' = %(provider)s), "
+        "(SELECT count(*) FROM notifier.admin_system_events "
+        " WHERE kind = 'breaker_closed' AND detail->>'provider' = %(provider)s), "
+        "(SELECT count(DISTINCT j.delivery_id) FROM notifier.delivery_journal j "
+        " JOIN notifier.notification_deliveries d ON d.id = j.delivery_id "
+        " WHERE j.provider = %(provider)s AND j.to_status = 'retrying' "
+        " AND d.provider <> %(provider)s AND d.sent_at IS NOT NULL), "
+        "(SELECT count(*) FROM notifier.notification_deliveries d "
+        " WHERE d.provider = %(provider)s AND d.sent_at > (SELECT min(s.created_at) "
+        "  FROM notifier.admin_system_events s WHERE s.kind = 'breaker_closed'))",
+        {"provider": provider},
+    ).one()
+    names = ("opened", "closed", "sent_through_another", "sent_after_the_return")
+    return dict(zip(names, map(int, row), strict=True))
+
+
+def sent_through(connection: Connection, provider: str) -> int:
+    """Deliveries that a provider took."""
+    return int(
+        connection.exec_driver_sql(
+            "SELECT count(*) FROM notifier.notification_deliveries "
+            "WHERE provider = %s AND sent_at IS NOT NULL",
+            (provider,),
+        ).scalar_one()
+    )
+
+
 def recovered(connection: Connection) -> dict[str, int]:
     """Deliveries that a second claim brought to their end, and dispatches Redis had lost."""
     taken_over, rung_again = connection.exec_driver_sql(
