@@ -121,6 +121,8 @@ class Case:
     may_outlive_claim: whether a send may finish after its claim (a frozen process).
     seconds: over which the load is emitted.
     waits: most of it is waiting, so that it runs beside the others.
+    stand: what kind of stand it needs.
+    part: of the usual load.
     """
 
     name: str
@@ -132,6 +134,8 @@ class Case:
     seconds: float = 1.0
     channels: tuple[str, ...] = CHANNELS
     waits: bool = False
+    stand: type[Stand] = Stand
+    part: float = 1.0
 
 
 CASES: dict[str, Case] = {}
@@ -148,13 +152,25 @@ def case(
     seconds: float = 1.0,
     channels: tuple[str, ...] = CHANNELS,
     waits: bool = False,
+    stand: type[Stand] = Stand,
+    part: float = 1.0,
 ) -> Callable[[Act], Act]:
     """Enter a function that breaks things as a case; see `Case`."""
 
     def enter(act: Act) -> Act:
         assert name not in CASES, name
         CASES[name] = Case(
-            name, holds, act, within, may_repeat, may_outlive_claim, seconds, channels, waits
+            name,
+            holds,
+            act,
+            within,
+            may_repeat,
+            may_outlive_claim,
+            seconds,
+            channels,
+            waits,
+            stand,
+            part,
         )
         return act
 
@@ -175,7 +191,7 @@ def run(
     try:
         stand.clear()
         seconds = min(chosen.seconds, SHORT_LOAD) if short else chosen.seconds
-        load = Load(stand, chance, size, seconds, chosen.channels)
+        load = Load(stand, chance, round(size * chosen.part), seconds, chosen.channels)
         trial = Trial(stand, chance, load, short, verdict, patience)
         try:
             chosen.act(trial)

@@ -9,7 +9,6 @@ from notifier import log
 from notifier.settings import settings
 from tests.faults.case import run
 from tests.faults.cases import CASES
-from tests.faults.stand import Stand
 from tests.faults.verdict import Verdict
 
 Task = tuple[str, int]
@@ -26,7 +25,8 @@ def run_all(
     busy: Any = context.Queue()
     waiting: Any = context.Queue() if not short else busy
     done: Any = context.Queue()
-    for task in tasks:
+    # Those that share a kind of stand follow each other.
+    for task in sorted(tasks, key=lambda task: CASES[task[0]].stand.__name__):
         (waiting if CASES[task[0]].waits else busy).put(task)
     arrangements: list[tuple[Any, ...]] = [(busy, waiting)] * jobs
     if not short and any(CASES[name].waits for name, _ in tasks):
@@ -72,12 +72,14 @@ def quiet() -> None:
 
 
 def _work(order: tuple[Any, Any], done: Any, size: int, short: bool, patience: float) -> None:
-    """One stand for many cases; a new one after a case that failed, which may have hurt it."""
+    """One stand for many cases; a new one for cases of another kind, and after one that failed,
+    which may have hurt it."""
     quiet()
     task = _next(order)
     while task is not None:
-        with Stand() as stand:
-            while task is not None:
+        kind = CASES[task[0]].stand
+        with kind() as stand:
+            while task is not None and CASES[task[0]].stand is kind:
                 verdict = run(
                     CASES[task[0]], stand, task[1], size=size, short=short, patience=patience
                 )

@@ -104,6 +104,7 @@ class Stand:
 
     def _open(self) -> None:
         enter = self._cleanup.enter_context
+        carrier = self._carrier()
         self.folder = Path(enter(tempfile.TemporaryDirectory(prefix="notifier-faults-")))
         self.services = enter(boot(None))
         loop = enter(Loop())
@@ -137,7 +138,7 @@ class Stand:
         self.environment = {
             "NOTIFIER_DATABASE_URL": _through(urls["engine"], self.postgres.port),
             "NOTIFIER_REDIS_URL": redis_url,
-            "NOTIFIER_PROVIDERS": "sms=sandbox",
+            **carrier,
             "NOTIFIER_SANDBOX_LOG": str(self.calls),
             "NOTIFIER_SANDBOX_LATENCY_MS": "2",
             "NOTIFIER_SMTP_HOST": "127.0.0.1",
@@ -159,11 +160,16 @@ class Stand:
         enter(self.stack)
         self.await_ready(self._programs)
 
+    def _carrier(self) -> dict[str, str]:
+        """What carries SMS and calls, started, as variables."""
+        return {"NOTIFIER_PROVIDERS": "sms=sandbox"}
+
     def _person(self, n: int) -> dict[str, Any]:
         points = [
             {"channel": "email", "address": f"user-{n}@customers.example"},
             {"channel": "webhook", "address": f"{self.endpoint.url}/{n}", "secret": SECRET},
             {"channel": "sms", "address": f"+1415555{n:04d}"},
+            {"channel": "voice", "address": f"+1415555{n:04d}"},
         ]
         return {"external_id": f"user-{n}", "name": f"User {n}", "contact_points": points}
 
