@@ -318,6 +318,15 @@ class Programs(Stack):
             log.seek(self._said_before.get(name, 0))
             return word in log.read()
 
+    def story(self) -> str:
+        """Of what does not run: the codes it ended with, and its last words."""
+        told = []
+        for name, child in self._children.items():
+            if not self.pid(name):
+                words = self.log(name).read_text(errors="replace").splitlines()[-3:]
+                told.append(f"{name} ended with {child.ended} after {words}")
+        return "; ".join(told) or "everything runs"
+
     def kill_whole(self, name: str, number: int = signal.SIGKILL) -> list[int]:
         """A signal to the process and to all that it forked; their ids."""
         pids = self.pids(name)

@@ -95,7 +95,7 @@ def beats(trial: Trial) -> None:
         trial.load.join()
         await_(trial.idle, 60, "everything finished")
         trial.check(_failures(trial) == failures, "an entry failed in a worker")
-        await_(lambda: all(more.pid(name) for name in more.names()), 30, "three beats run")
+        await_(lambda: all(more.pid(name) for name in more.names()), 30, more.story)
         for name in more.names():
             os.kill(more.pid(name), signal.SIGTERM)
 
