@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from notifier import assign, failpoints, magic_links, messages
+from notifier import assign, failpoints, limits, magic_links, messages
 from notifier.channels.contract import Message
 from notifier.errors import NotifierError
 from notifier.log import logger
@@ -268,7 +268,23 @@ def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]
             going.append(delivery)
             continue
         results.moves.append(Move(delivery.id, delivery.status, after, delivery.attempts))
-    return going
+    return _within_rate(chunk, going, results, worker)
+
+
+def _within_rate(
+    chunk: Chunk, going: list[Loaded], results: Results, worker: Worker
+) -> list[Loaded]:
+    """As many as the provider's rate has room for; all the rest of the chunk is due later."""
+    rate = worker.limits.get(chunk.provider.name)
+    if rate is None or not going:
+        return going
+    granted, wait = limits.take(chunk.provider.name, rate, len(going))
+    if granted < len(going):
+        settled = {move.id for move in results.moves} | set(results.settled)
+        settled |= {i for ids in results.parked.values() for i in ids}
+        started = {delivery.id for delivery in going[:granted]}
+        results.later[wait] = [i for i in chunk.rest if i not in settled | started]
+    return going[:granted]
 
 
 def _pause_of(delivery: Loaded, chunk: Chunk, paused: Sequence[Pause]) -> uuid.UUID | None:

@@ -27,7 +27,7 @@ LATE_TRIES = 5
 def record(chunk: Chunk, results: Results, worker: Worker) -> bool:
     """Write a window's outcomes in one transaction; False where the claim was lost meanwhile."""
     done = {m.id for m in results.moves} | set(results.ask) | set(results.settled)
-    done |= {i for ids in results.parked.values() for i in ids}
+    done |= {i for ids in (*results.parked.values(), *results.later.values()) for i in ids}
     rest = [i for i in chunk.rest if i not in done]
     renewed = time.monotonic()
     repeated = False
@@ -77,9 +77,11 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
         deliveries.move(connection, Actor.ENGINE, results.moves + results.unstarted, held.attempts)
         for wait, ids in results.retries.items():
             dispatches.add(connection, DispatchKind.DELIVER, held, ids, wait)
+        # A taken-over one may have gone out: then it stays with its provider.
+        through = held.provider if held.attempts > 1 else None
+        for wait, ids in results.later.items():
+            dispatches.add(connection, DispatchKind.DELIVER, held, ids, wait, through)
         for pause, ids in results.parked.items():
-            # A taken-over one may have gone out: then it stays with its provider.
-            through = held.provider if held.attempts > 1 else None
             if pauses.hold(connection, pause):
                 pauses.park(connection, held, ids, pause, through)
             else:

@@ -87,6 +87,11 @@ class Settings(BaseSettings):
         description="seconds from 1 to 86400 an attempt in doubt is asked about before it stays "
         "unknown",
     )
+    rates: str = Field(
+        default="",
+        description="messages a second that providers may have, separated by commas "
+        "(twilio=10,slack=0.5)",
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: str = Field(default="json", description="json or text")
 
@@ -142,6 +147,19 @@ class Settings(BaseSettings):
             raise ValueError("not delays")
         return value
 
+    @field_validator("rates")
+    @classmethod
+    def _are_rates(cls, value: str) -> str:
+        for name, rate in _rates(value).items():
+            if not name or not 0.001 <= rate <= 1_000_000:
+                raise ValueError("not a rate")
+        return value
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Messages a second at most, by provider."""
+        return _rates(self.rates)
+
     @property
     def lease(self) -> timedelta:
         return timedelta(seconds=self.lease_seconds)
@@ -150,6 +168,11 @@ class Settings(BaseSettings):
     def delays(self) -> tuple[timedelta, ...]:
         """The waits between attempts; there is one attempt more than waits."""
         return tuple(timedelta(seconds=float(word)) for word in self.retry_delays.split())
+
+
+def _rates(value: str) -> dict[str, float]:
+    pairs = [entry.partition("=") for entry in value.split(",") if entry.strip()]
+    return {name.strip(): float(rate) for name, _, rate in pairs}
 
 
 @cache

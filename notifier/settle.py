@@ -35,6 +35,8 @@ class Results:
     """Attempts that its provider answered as one that works, and those that say it does not."""
     parked: dict[uuid.UUID, list[uuid.UUID]] = field(default_factory=dict)
     """By the pause that they wait for."""
+    later: dict[timedelta, list[uuid.UUID]] = field(default_factory=dict)
+    """What the provider's rate leaves no room for now."""
     settled: list[uuid.UUID] = field(default_factory=list)
     """Finished by a receipt meanwhile: nothing to write but that the dispatch is rid of them."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from notifier.breaker import Breakers
+from notifier.channels import registry
 from notifier.channels.contract import Provider
 from notifier.errors import SettingError
 from notifier.routing import Way
@@ -36,8 +37,13 @@ class Worker:
     """Sends per second of each provider, as last seen; sets the size of a window."""
     slowness: Slowness = field(default_factory=Slowness)
     breakers: Breakers = field(default_factory=Breakers)
+    limits: Mapping[str, float] = field(init=False)
+    """Sends a second at most, of the providers that have such a limit."""
     _routes: Mapping[tuple[uuid.UUID, Channel], Sequence[Way]] = field(default_factory=dict)
     _routes_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.limits = self.settings.limits
 
     def named(self, channel: Channel, name: str | None) -> Provider | None:
         """The channel's provider of that name; None where it is not configured any more."""
@@ -56,7 +62,11 @@ class Worker:
         return self._routes
 
     def check(self) -> None:
-        """Refuse to start where a send could outlive its lease."""
+        """Refuse to start where a send could outlive its lease, or a limit is nobody's."""
+        for name in self.limits:
+            if name not in registry.providers():
+                known = ", ".join(registry.providers())
+                raise SettingError("NOTIFIER_RATES", f"providers out of {known}, not {name!r}")
         for provider in {each for chain in self.providers.values() for each in chain}:
             need = provider.deadline.total_seconds() + self.settings.flush_seconds
             if self.settings.lease_seconds <= need:
