@@ -7,7 +7,9 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from benchmarks import vendors
 from benchmarks.bench import InvariantsBroken, Result, ToolMissing
+from benchmarks.vendors import VENDORS
 
 if TYPE_CHECKING:
     from benchmarks.profile import Profile
@@ -21,6 +23,7 @@ USUAL = {
     "smtp": "e-mail",
     "webhook": "signed webhooks",
     "inapp": "the inbox",
+    **{name: f"{vendor.channel} through an API" for name, vendor in VENDORS.items()},
     "emit": "Python, SQL, HTTP single and batch",
     "lanes": "critical while bulk saturates",
     "tenants": "turns of ten tenants",
@@ -30,7 +33,9 @@ LONG = {"grown": "with 10,000,000 deliveries kept"}
 
 
 def measure(name: str, runs: int) -> Result:
-    """Run the benchmark of that name; its module is called as it is."""
+    """Run the benchmark of that name; its module is called as it is, but for the vendors'."""
+    if name in VENDORS:
+        return vendors.run(name, runs)
     result: Result = importlib.import_module(f"benchmarks.{name.replace('-', '_')}").run(runs)
     return result
 

@@ -1,6 +1,6 @@
 """Where a benchmark's messages arrive: a process of its own that answers and counts.
 
-`python -m benchmarks.sinks smtp|http` prints its port, then, at a line on its standard input, how
+`python -m benchmarks.sinks smtp|http|vendors` prints its port, then, at a line on its standard input, how
 many messages it has taken.
 """
 
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 @contextmanager
 def sink(kind: str) -> Iterator[Sink]:
-    """Run the sink for `smtp` or `http`."""
+    """Run the sink for `smtp`, `http` or the APIs of `vendors`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.sinks", kind],
         stdin=subprocess.PIPE,
@@ -131,8 +131,60 @@ class _Http(asyncio.Protocol):
             self._out.write(b"HTTP/1.1 204 No Content\r\n\r\n")
 
 
+_SAID: tuple[tuple[bytes, int, str], ...] = (
+    (b"/v3/mail/send", 202, ""),
+    (
+        b"/sms/json",
+        200,
+        '{"message-count": "1", "messages": [{"status": "0", "message-id": "%s"}]}',
+    ),
+    (b"/Messages.json", 201, '{"sid": "SM%s", "status": "queued"}'),
+    (b"/Calls.json", 201, '{"sid": "CA%s", "status": "queued"}'),
+)
+"""What a vendor's API says to a message, by the end of the path it is posted to; %s: an id."""
+
+
+class _Vendors(asyncio.Protocol):
+    """Answers every request of a vendor's API after 10 ms."""
+
+    taken = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._out, self._held = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self._held += data
+        head, end, rest = self._held.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        # One request at a time: no client of ours sends another before it has read the answer.
+        if end and len(rest) >= (int(length[1]) if length else 0):
+            self._held = b""
+            asyncio.get_running_loop().call_later(0.01, self._answer, head.split(b" ", 2)[1])
+
+    def _answer(self, path: bytes) -> None:
+        _Vendors.taken += 1
+        status, said = next(
+            ((status, said) for end, status, said in _SAID if path.endswith(end)),
+            (404, '{"path": "unknown"}'),
+        )
+        body = (said % f"{_Vendors.taken:032x}" if "%s" in said else said).encode()
+        self._out.write(
+            f"HTTP/1.1 {status} OK\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+
+
+_KINDS: dict[str, type[_Smtp | _Http | _Vendors]] = {
+    "smtp": _Smtp,
+    "http": _Http,
+    "vendors": _Vendors,
+}
+
+
 async def _main(kind: str) -> None:
-    protocol: type[_Smtp | _Http] = _Smtp if kind == "smtp" else _Http
+    protocol = _KINDS[kind]
     loop = asyncio.get_running_loop()
     server = await loop.create_server(protocol, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
