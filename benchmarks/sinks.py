@@ -1,7 +1,7 @@
 """Where a benchmark's messages arrive: a process of its own that answers and counts.
 
-`python -m benchmarks.sinks smtp|http|vendors` prints its port, then, at a line on its standard input, how
-many messages it has taken.
+`python -m benchmarks.sinks smtp|http|vendors` prints its port, then, at a line on its standard
+input, how many messages it has taken.
 """
 
 import asyncio
