@@ -17,6 +17,7 @@ from notifier.http import (
     pauses,
     problems,
     recipients,
+    templates,
     unsubscribe,
 )
 from notifier.http.gate import Gate
@@ -41,6 +42,7 @@ def make_app() -> FastAPI:
         events.router,
         recipients.router,
         pauses.router,
+        templates.router,
         callbacks.router,
         unsubscribe.router,
         health.router,
