@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from notifier import catalogue
-from notifier.channels import sms
+from notifier.channels.sms import Size
+from notifier.channels.sms import size as sms_size
 from notifier.errors import (
     InvalidPayload,
     InvalidTemplate,
@@ -46,7 +47,7 @@ class Preview:
 
     parts: Mapping[str, str]
     template: Version | None
-    sms: sms.Size | None
+    sms: Size | None
 
     def facts(self) -> dict[str, Any]:
         """What the faces answer with."""
@@ -151,7 +152,7 @@ def preview(
     except RenderError as error:
         raise _faulty([str(error)]) from None
     by_sms = channel in (Channel.SMS, SHORT)
-    return Preview(rendered, template, sms.size(rendered.get("text", "")) if by_sms else None)
+    return Preview(rendered, template, sms_size(rendered.get("text", "")) if by_sms else None)
 
 
 def _event_type(connection: Connection, name: str) -> tuple[dict[str, Any], bool]:
