@@ -20,6 +20,7 @@ from notifier.errors import (
 from notifier.settings import Settings
 from notifier.store import audience
 from notifier.store import templates as store
+from notifier.store.engine import engine_for
 from notifier.words import Channel, locale_tag
 from tests.conftest import Database
 from tests.engine import Scripted, accept, configured, run_due, sound, to, worker
@@ -352,8 +353,6 @@ def test_emitting_through_the_api_role_takes_the_tenants_text(
     database: Database, tenant: uuid.UUID, configured: Settings
 ) -> None:
     saved = save(database, tenant, text="ours")
-    from notifier.store.engine import engine_for
-
     api = engine_for(database.api_url)
     with api.begin() as connection:
         emit(
