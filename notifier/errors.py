@@ -92,6 +92,12 @@ class InvalidValue(Refused):
     code = "invalid_value"
 
 
+class InvalidTemplate(Refused):
+    """A template can not be rendered, or not be sent."""
+
+    code = "invalid_template"
+
+
 class IdempotencyConflict(Refused):
     """The idempotency key was used before, with another body."""
 

@@ -4,6 +4,7 @@ Statuses have a file of their own (`notifier.status`); the database's CHECK
 constraints are generated from both.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -82,6 +83,26 @@ class Severity(StrEnum):
     MEDIUM = "medium"
     HIGH = "high"
     CRITICAL = "critical"
+
+
+LOCALE = r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*"
+"""A language tag, as a regular expression."""
+LONGEST_LOCALE = 35
+"""Characters of a tag at least to be allowed for: RFC 5646, section 4.4.1."""
+
+
+def is_locale(given: str) -> bool:
+    return len(given) <= LONGEST_LOCALE and re.fullmatch(LOCALE, given) is not None
+
+
+def locale_tag(given: str) -> str:
+    """`de-AT` for `de_at`: locales are compared as they are written (RFC 5646, section 2.1.1)."""
+    language, *others = given.replace("_", "-").split("-")
+    cased = [
+        other.upper() if len(other) == 2 else other.title() if len(other) == 4 else other.lower()
+        for other in others
+    ]
+    return "-".join([language.lower(), *cased])
 
 
 class DispatchKind(StrEnum):

@@ -1,8 +1,9 @@
 """The event types that ship: a folder each, named like the type, read once.
 
 A folder holds `event.toml` (what the type is, its payload's schema and an example) and the
-sources of its templates, named `<channel>.<part>.txt` or `.html`. `short` stands for every
-channel that shows one short text. Registering them in a tenant is the caller's business.
+sources of its templates, named `<channel>.<part>.txt` or `.html`. `short` is what goes by SMS; a
+push and a chat show what the inbox shows, and lead to `url.txt`. Registering them in a tenant is
+the caller's business.
 """
 
 import tomllib
@@ -16,8 +17,9 @@ from typing import Any
 from notifier.catalogue.mail import compose_html, compose_text
 from notifier.words import Channel, Lane
 
-SHORT = "short"
-"""The template of the channels that have none of their own."""
+GLANCED = (Channel.PUSH, Channel.SLACK, Channel.TEAMS, Channel.APPRISE)
+"""The channels that show the inbox's title and message."""
+_LAYOUTS = ("layout.html", "layout.txt", "layout.voice.txt", "url.txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class EventType:
     escalation: who is asked next while nobody acknowledges it; empty: nobody.
     schema: of the payload; within `notifier.schema`'s subset.
     example: a payload that fits it.
-    templates: sources by channel (or `SHORT`) and part.
+    templates: sources by channel (or `short`) and part.
     """
 
     type: str
@@ -48,21 +50,25 @@ class EventType:
 def load() -> tuple[EventType, ...]:
     """Every shipped event type, by name. Read from the package, so it works from a wheel."""
     root = files(__name__)
-    layouts = {kind: _read(root / f"layout.{kind}") for kind in ("html", "txt")}
+    layouts = {name: _read(root / name) for name in _LAYOUTS}
     folders = [entry for entry in root.iterdir() if (entry / "event.toml").is_file()]
     return tuple(_event_type(folder, layouts) for folder in sorted(folders, key=_name))
 
 
 def _event_type(folder: Traversable, layouts: Mapping[str, str]) -> EventType:
-    facts = tomllib.loads(_read(folder / "event.toml"))
+    sources = {each.name: _read(each).strip() for each in sorted(folder.iterdir(), key=_name)}
+    facts = tomllib.loads(sources.pop("event.toml"))
+    url = sources.pop("url.txt", layouts["url.txt"].strip())
     templates: dict[str, dict[str, str]] = {}
-    for source in sorted(folder.iterdir(), key=_name):
-        if source.name != "event.toml":
-            channel, part = source.name.removesuffix(".txt").split(".")
-            templates.setdefault(channel, {})[part] = _read(source).strip()
-    mail = templates["email"]
-    mail["text"] = compose_text(layouts["txt"], mail["text"])
-    mail["html"] = compose_html(layouts["html"], mail["html"], templates["inapp"]["message"])
+    for name, source in sources.items():
+        channel, part = name.removesuffix(".txt").split(".")
+        templates.setdefault(channel, {})[part] = source
+    mail, voice, seen = templates["email"], templates["voice"], templates["inapp"]
+    mail["text"] = compose_text(layouts["layout.txt"], mail["text"])
+    mail["html"] = compose_html(layouts["layout.html"], mail["html"], seen["message"])
+    voice["text"] = compose_text(layouts["layout.voice.txt"], voice["text"]).strip()
+    for glanced in GLANCED:
+        templates[glanced] = {"title": seen["title"], "text": seen["message"], "url": url}
     return EventType(
         type=folder.name,
         description=facts["description"],

@@ -1,4 +1,4 @@
-"""Puts the catalogue's mail bodies into their layout, once, when they are loaded.
+"""Puts the catalogue's mails and spoken texts into their layouts, once, when they are loaded.
 
 Mail clients drop style sheets, so each element carries its style itself. Bodies are written
 as bare HTML (`<h1>`, `<p>`, `<ul>`, `<li>`, `<p class="small">`, `<a class="button">`), and
@@ -43,5 +43,5 @@ def compose_html(layout: str, body: str, preheader: str) -> str:
 
 
 def compose_text(layout: str, body: str) -> str:
-    """The source of a mail's plain text with its footer."""
+    """The source of a plain text with what its layout says before and after it."""
     return layout.replace(_BODY, body.strip())

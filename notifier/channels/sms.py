@@ -9,6 +9,10 @@ _BASIC = frozenset(
 )
 _EXTENDED = frozenset("\f^{}\\[~]|€")
 
+MOST_SEGMENTS = 10
+"""That a text may take: ten of GSM-7 hold 1,530 characters, and Twilio takes 1,600 of either
+alphabet: https://www.twilio.com/docs/api/errors/21617."""
+
 STOP = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"})
 START = frozenset({"START", "YES", "UNSTOP"})
 """The words that Twilio acts on as well: https://help.twilio.com/articles/223134027."""
@@ -24,6 +28,10 @@ class Size:
     units: int
     segments: int
     left: int
+
+    @property
+    def encoding(self) -> str:
+        return "GSM-7" if self.is_gsm else "UCS-2"
 
 
 def is_gsm(text: str) -> bool:

@@ -22,6 +22,7 @@ COMMANDS = {
     "keys": ("access:keys", "Make secret keys and API keys."),
     "routes": ("routes:routes", "Set which providers carry a tenant's messages."),
     "pauses": ("pauses:pauses", "Have work wait, and let it go on."),
+    "templates": ("templates:templates", "Write a tenant's own texts, and look at them."),
     "bench": ("others:bench", "Measure on servers of its own."),
 }
 

@@ -30,19 +30,21 @@ class When(click.ParamType[datetime]):
         return moment
 
 
-def read_json(option: str, given: str) -> Any:
-    """The JSON given: itself, `@file`, or `-` for standard input."""
+def read_text(option: str, given: str) -> str:
+    """The text given: itself, `@file`, or `-` for standard input."""
     try:
         if given == "-":
-            text = sys.stdin.read()
-        elif given.startswith("@"):
-            text = Path(given[1:]).read_text()
-        else:
-            text = given
+            return sys.stdin.read()
+        return Path(given[1:]).read_text() if given.startswith("@") else given
     except OSError as error:
         wrong_use(f"{option}: {given[1:]} can not be read ({error.strerror})")
     except UnicodeDecodeError:
         wrong_use(f"{option}: expected text in UTF-8")
+
+
+def read_json(option: str, given: str) -> Any:
+    """The JSON given, as `read_text` reads it."""
+    text = read_text(option, given)
     try:
         return json.loads(text)
     except ValueError as error:

@@ -18,6 +18,7 @@ from notifier.http import (
     pauses,
     problems,
     recipients,
+    templates,
     unsubscribe,
 )
 from notifier.http.gate import Gate
@@ -42,6 +43,7 @@ def make_app() -> FastAPI:
         events.router,
         recipients.router,
         pauses.router,
+        templates.router,
         callbacks.router,
         unsubscribe.router,
         magic_links.router,

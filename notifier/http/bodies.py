@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from notifier.http.problems import Problem
 from notifier.status import Actor, Reason, Status
-from notifier.words import Channel, Lane, Source
+from notifier.words import LOCALE, LONGEST_LOCALE, Channel, Lane, Source
 
 Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """A name or an id of the tenant's own: 1 to 200 characters, none of them a control character."""
@@ -79,9 +79,7 @@ class RecipientBody(Given):
 
     name: Annotated[str, Field(max_length=200)] | None = None
     is_admin: StrictBool = False
-    locale: Annotated[
-        str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$")
-    ] = "en"
+    locale: Annotated[str, Field(max_length=LONGEST_LOCALE, pattern=f"^{LOCALE}$")] = "en"
     timezone: Annotated[str, Field(min_length=1, max_length=64)] = "UTC"
     attributes: dict[str, Any] = {}
     contact_points: Annotated[list[ContactPointIn], Field(max_length=100)] = []
@@ -150,6 +148,66 @@ class ResumedOut(BaseModel):
     """dispatches: pieces of work that had waited for it."""
 
     dispatches: int
+
+
+class TemplateIn(Given):
+    """A new version's sources by part. payload: an example for event types that ship none."""
+
+    parts: dict[str, str]
+    payload: dict[str, Any] | None = None
+
+
+class PreviewIn(Given):
+    """What to render. parts: sources that are not saved; else what a delivery would take.
+
+    payload: else the event type's example, where it ships one.
+    """
+
+    channel: str
+    locale: str = "en"
+    timezone: str = "UTC"
+    payload: dict[str, Any] | None = None
+    parts: dict[str, str] | None = None
+
+
+class VersionOut(BaseModel):
+    """One version of a template. is_own: the tenant's own, else shared by all."""
+
+    id: uuid.UUID
+    event_type: str
+    channel: str
+    locale: str
+    version: int
+    is_own: bool
+    created_at: datetime
+
+
+class TemplatesOut(BaseModel):
+    """By channel and locale, the tenant's own first, of each the newest versions first."""
+
+    templates: list[VersionOut]
+
+
+class TemplateOut(VersionOut):
+    """parts: sources by name."""
+
+    parts: dict[str, str]
+
+
+class SmsOut(BaseModel):
+    """How long a text is by SMS. units: characters as the encoding counts them."""
+
+    encoding: Literal["GSM-7", "UCS-2"]
+    units: int
+    segments: int
+
+
+class PreviewOut(BaseModel):
+    """parts: as a recipient would get them. template: the version taken, where it is stored."""
+
+    parts: dict[str, str]
+    template: VersionOut | None
+    sms: SmsOut | None
 
 
 class EventOut(BaseModel):

@@ -89,7 +89,7 @@ def check_template(
     template = compile_template(parts)
     for payload, which in (
         (sample, "with the example"),
-        (_required_only(sample, schema), "with the required fields only"),
+        (required_only(sample, schema), "with the required fields only"),
     ):
         for link in (None, "https://example.com/u/1"):
             try:
@@ -212,16 +212,16 @@ def _written(node: nodes.Node) -> str:
     return "…"
 
 
-def _required_only(value: Any, schema: Schema) -> Any:
+def required_only(value: Any, schema: Schema) -> Any:
     """`value` without what `schema` does not require, lists at their shortest."""
     if isinstance(value, Mapping):
         properties = schema.get("properties", {})
         return {
-            name: _required_only(value[name], properties.get(name, ANYTHING))
+            name: required_only(value[name], properties.get(name, ANYTHING))
             for name in schema.get("required", [])
             if name in value
         }
     if isinstance(value, list):
         kept = value[: schema.get("minItems", 0)]
-        return [_required_only(item, schema.get("items", ANYTHING)) for item in kept]
+        return [required_only(item, schema.get("items", ANYTHING)) for item in kept]
     return value

@@ -26,8 +26,11 @@ from notifier.rendering.language import (
 MAX_OUTPUT = 256 * 1024
 """Characters of a rendered part."""
 MAX_LINE = 998
-"""Characters of a part of one line: RFC 5322, section 2.1.1."""
-ONE_LINE = frozenset({"subject", "title"})
+"""Characters of a subject or a title: RFC 5322, section 2.1.1."""
+MAX_URL = 2048
+"""Characters of an address: those of a payload have 2,000, and a template may add to one."""
+_ONE_LINE = {"subject": MAX_LINE, "title": MAX_LINE, "url": MAX_URL}
+"""The parts of one line, and their longest."""
 
 _PLAIN = Language(autoescape=False)
 _HTML = Language(autoescape=True)
@@ -71,7 +74,7 @@ class Template:
         """The parts' texts.
 
         context: plain data (what JSON can hold); the payload's keys and the `RESERVED` ones.
-        `subject` and `title` come as one line, every run of white space one blank.
+        `subject`, `title` and `url` come as one line, every run of white space one blank.
         Raises RenderError.
         """
         values = {**GLOBALS, **context}
@@ -135,13 +138,12 @@ def _compile(name: str, source: str) -> _Part:
     paths = tuple(_paths(tree))
     code = language.compile(with_limits(language, tree), name)
     template = jinja2.Template.from_code(language, code, {})
-    one_line = name in ONE_LINE
     return _Part(
         name=name,
         language=language,
         root=template.root_render_func,
-        one_line=one_line,
-        limit=MAX_LINE if one_line else MAX_OUTPUT,
+        one_line=name in _ONE_LINE,
+        limit=_ONE_LINE.get(name, MAX_OUTPUT),
         paths=paths,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from notifier.errors import InvalidAddress, InvalidValue, UnknownRecipient
+from notifier.words import locale_tag
 
 # The field path names the recipient by its place, so that a batch's fault can be found.
 _UPSERT = """
@@ -80,8 +81,8 @@ def upsert_recipients(
 ) -> dict[str, uuid.UUID]:
     """Create or replace recipients by their external id, with their contact points added.
 
-    given: mappings of external_id, and optionally name, is_admin, locale, timezone (IANA),
-        attributes, contact_points [{channel, address, secret}].
+    given: mappings of external_id, and optionally name, is_admin, locale (a language tag),
+        timezone (IANA), attributes, contact_points [{channel, address, secret}].
     Raises `InvalidAddress` or `InvalidValue` naming the field; then nothing was written.
     """
     zones = {g["timezone"] for g in given if g.get("timezone")}
@@ -90,7 +91,10 @@ def upsert_recipients(
             place = next(i for i, g in enumerate(given) if g.get("timezone") == zone)
             raise InvalidValue(f"recipients[{place}].timezone", "an IANA time zone (Europe/Paris)")
     _refuse_repeats(given)
-    arguments = {"tenant": tenant, "given": json.dumps([dict(g) for g in given])}
+    known = [
+        {**g, "locale": locale_tag(g["locale"])} if g.get("locale") else dict(g) for g in given
+    ]
+    arguments = {"tenant": tenant, "given": json.dumps(known)}
     problem = connection.exec_driver_sql(_PROBLEM, arguments).one_or_none()
     if problem is not None:
         place, point, expected = problem

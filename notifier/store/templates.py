@@ -3,9 +3,26 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
+
+_VERSION = "id, event_type, channel, locale, version, tenant_id IS NOT NULL AS is_own, created_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a template. is_own: a tenant's, else shared by all."""
+
+    id: uuid.UUID
+    event_type: str
+    channel: str
+    locale: str
+    version: int
+    is_own: bool
+    created_at: datetime
 
 
 def put_event_type(
@@ -83,6 +100,76 @@ def put_template(
     )
 
 
+def add_version(
+    connection: Connection,
+    tenant: uuid.UUID,
+    event_type: str,
+    channel: str,
+    locale: str,
+    parts: Mapping[str, str],
+) -> Version:
+    """The newest version of the tenant's own template, made to say `parts`."""
+    key = f"template {tenant} {event_type} {channel} {locale}"
+    # Two who save at once would both count the same next version.
+    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
+    put_template(connection, event_type, channel, locale, parts, tenant)
+    row = connection.exec_driver_sql(
+        f"SELECT {_VERSION} FROM notifier.templates WHERE tenant_id = %s AND event_type = %s "
+        "AND channel = %s AND locale = %s ORDER BY version DESC LIMIT 1",
+        (tenant, event_type, channel, locale),
+    ).one()
+    return Version(*row)
+
+
+def versions(
+    connection: Connection, tenant: uuid.UUID, event_type: str, newest: int
+) -> list[Version]:
+    """The tenant's own and the shared templates of an event type, of each the newest versions."""
+    rows = connection.exec_driver_sql(
+        f"SELECT {_VERSION} FROM (SELECT id, event_type, channel, locale, version, tenant_id, "
+        "created_at, row_number() OVER "
+        "(PARTITION BY channel, locale, tenant_id ORDER BY version DESC) AS place "
+        "FROM notifier.templates WHERE event_type = %s "
+        "AND (tenant_id = %s OR tenant_id IS NULL)) t WHERE place <= %s "
+        "ORDER BY channel, locale, tenant_id NULLS LAST, version DESC",
+        (event_type, tenant, newest),
+    )
+    return [Version(*row) for row in rows]
+
+
+def version(
+    connection: Connection, tenant: uuid.UUID, template: uuid.UUID
+) -> tuple[Version, dict[str, str]] | None:
+    """One version, the tenant's own or a shared one, with its parts."""
+    row = connection.exec_driver_sql(
+        f"SELECT {_VERSION}, parts FROM notifier.templates "
+        "WHERE id = %s AND (tenant_id = %s OR tenant_id IS NULL)",
+        (template, tenant),
+    ).one_or_none()
+    return None if row is None else (Version(*row[:-1]), row[-1])
+
+
+def pick(
+    connection: Connection, tenant: uuid.UUID, event_type: str, channel: str, locale: str
+) -> uuid.UUID | None:
+    """The version that a delivery would take."""
+    found: uuid.UUID | None = connection.exec_driver_sql(
+        "SELECT notifier.pick_template(%s, %s, %s, %s)", (tenant, event_type, channel, locale)
+    ).scalar_one()
+    return found
+
+
+def payload_problem(
+    connection: Connection, schema: Mapping[str, Any], payload: Mapping[str, Any]
+) -> tuple[str, str] | None:
+    """The first place where the payload breaks the schema, and what was expected there."""
+    found = connection.exec_driver_sql(
+        "SELECT notifier.check_payload(%s::jsonb, %s::jsonb, 'payload')",
+        (json.dumps(schema), json.dumps(payload)),
+    ).scalar_one()
+    return None if found is None else (found[0], found[1])
+
+
 def template_parts(
     connection: Connection, ids: Sequence[uuid.UUID]
 ) -> dict[uuid.UUID, dict[str, str]]:
@@ -102,6 +189,16 @@ def event_types(connection: Connection) -> list[dict[str, Any]]:
         "coalesce(escalation, '[]') AS escalation FROM notifier.event_types ORDER BY name"
     ).mappings()
     return [dict(row) for row in rows]
+
+
+def event_type(connection: Connection, name: str) -> tuple[dict[str, Any], bool, bool] | None:
+    """The payload schema of an event type, whether recipients may turn it off, and whether it asks
+    for an acknowledgement."""
+    row = connection.exec_driver_sql(
+        "SELECT schema, mutable, escalation IS NOT NULL FROM notifier.event_types WHERE name = %s",
+        (name,),
+    ).one_or_none()
+    return None if row is None else (row[0], row[1], row[2])
 
 
 def is_event_type(connection: Connection, name: str) -> bool:

@@ -23,6 +23,14 @@ def named(connection: Connection, name: str) -> uuid.UUID | None:
     return found
 
 
+def name_of(connection: Connection, tenant: uuid.UUID) -> str | None:
+    """The tenant's name; None where there is no such tenant."""
+    found: str | None = connection.exec_driver_sql(
+        "SELECT name FROM notifier.tenants WHERE id = %s", (tenant,)
+    ).scalar_one_or_none()
+    return found
+
+
 def listed(connection: Connection) -> list[tuple[uuid.UUID, str]]:
     """Every tenant's id and name, oldest first."""
     rows = connection.exec_driver_sql("SELECT id, name FROM notifier.tenants ORDER BY id")

@@ -9,8 +9,18 @@ from urllib.parse import urlsplit
 import jsonschema
 import pytest
 
-from notifier.catalogue import SHORT, EventType, load
-from notifier.rendering import check_template, compile_template, sample_context
+from notifier.catalogue import EventType, load
+from notifier.channels import sms
+from notifier.rendering import (
+    PARTS,
+    SHORT,
+    check_parts,
+    check_rendered,
+    check_template,
+    compile_template,
+    sample_context,
+)
+from notifier.rendering.check import required_only
 from notifier.schema import check_schema
 from notifier.words import Channel, Lane
 
@@ -24,18 +34,13 @@ FORMATS.checks("date-time", raises=ValueError)(
 FORMATS.checks("uri", raises=ValueError)(lambda value: bool(urlsplit(str(value)).scheme))
 
 HOSTILE = "<script>alert('x') & more</script>"
-# 3GPP TS 23.038: the basic alphabet counts one septet a character, the extension two.
-GSM7 = set(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
-    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-GSM7_EXTENSION = set("^{}\\[~]|€")
+RENDERED = [channel for channel in Channel if channel is not Channel.WEBHOOK]
 
 
 def rendered(
     event_type: EventType, payload: Any = None, **recipient: Any
 ) -> dict[str, dict[str, str]]:
-    context = sample_context(payload or event_type.example, **recipient)
+    context = sample_context(event_type.example if payload is None else payload, **recipient)
     return {
         channel: compile_template(parts).render(context)
         for channel, parts in event_type.templates.items()
@@ -50,6 +55,25 @@ def hostile(value: Any, schema: Any) -> Any:
         return [hostile(inner, schema["items"]) for inner in value]
     free = isinstance(value, str) and "format" not in schema and "enum" not in schema
     return HOSTILE if free else value
+
+
+def longest(value: Any, schema: Any) -> Any:
+    """The value with every free text as long as it may be."""
+    if isinstance(value, dict):
+        return {key: longest(inner, schema["properties"][key]) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [longest(inner, schema["items"]) for inner in value]
+    free = isinstance(value, str) and "format" not in schema and "enum" not in schema
+    return ("four " * 1000)[: schema["maxLength"]] if free else value
+
+
+def payloads(event_type: EventType) -> list[Any]:
+    """The example, whole and with its required fields only."""
+    return [event_type.example, required_only(event_type.example, event_type.schema)]
+
+
+def leads_somewhere(payload: Any) -> bool:
+    return "url" in payload or "url" in payload.get("appointment", {})
 
 
 def test_the_whole_catalogue_ships() -> None:
@@ -88,11 +112,11 @@ def test_the_example_fits_the_schema_and_the_schema_the_subset(event_type: Event
 
 @each_type
 def test_every_template_is_sound(event_type: EventType) -> None:
-    assert {channel: sorted(parts) for channel, parts in event_type.templates.items()} == {
-        "email": ["html", "subject", "text"],
-        "inapp": ["message", "title"],
-        SHORT: ["text"],
-    }
+    for channel in RENDERED:
+        parts = event_type.templates.get(channel, event_type.templates[SHORT])
+        assert check_parts(channel, parts) == []
+        if channel is not Channel.SMS:
+            assert set(parts) == {*PARTS[channel].required, *PARTS[channel].optional}
     for parts in event_type.templates.values():
         assert check_template(parts, event_type.schema, event_type.example) == []
 
@@ -131,12 +155,61 @@ def test_a_hostile_payload_is_escaped_once_in_html_and_left_alone_elsewhere(
 
 
 @each_type
-def test_the_short_text_fits_one_sms(event_type: EventType) -> None:
+@pytest.mark.parametrize("channel", RENDERED)
+def test_every_channel_has_something_to_say(event_type: EventType, channel: Channel) -> None:
+    for payload in payloads(event_type):
+        texts = rendered(event_type, payload)
+        parts = texts.get(channel, texts[SHORT])
+        assert check_rendered(channel, parts) == []
+        empty = {name for name, text in parts.items() if not text}
+        assert empty == ({"url"} if "url" in parts and not leads_somewhere(payload) else set())
+
+
+@each_type
+def test_the_short_text_fits_one_sms_and_two_at_its_longest(event_type: EventType) -> None:
     for locale in ("en", "en-US", "fr"):
-        text = rendered(event_type, locale=locale)[SHORT]["text"]
-        assert set(text) <= GSM7 | GSM7_EXTENSION
-        assert len(text) + sum(character in GSM7_EXTENSION for character in text) <= 160
-        assert "\n" not in text
+        for payload in payloads(event_type):
+            text = rendered(event_type, payload, locale=locale)[SHORT]["text"]
+            assert "\n" not in text
+            assert (sms.is_gsm(text), sms.size(text).segments) == (True, 1)
+        payload = longest(event_type.example, event_type.schema)
+        text = rendered(event_type, payload, locale=locale)[SHORT]["text"]
+        assert sms.size(text).segments <= 2
+
+
+@each_type
+def test_a_push_and_a_chat_show_what_the_inbox_shows_and_where_it_leads(
+    event_type: EventType,
+) -> None:
+    texts = rendered(event_type)
+    for channel in (Channel.PUSH, Channel.SLACK, Channel.TEAMS, Channel.APPRISE):
+        assert texts[channel]["title"] == texts["inapp"]["title"]
+        assert texts[channel]["text"] == texts["inapp"]["message"]
+        assert texts[channel]["url"].startswith("https://")
+    assert len(texts["push"]["title"]) <= 65
+    assert len(texts["push"]["text"]) <= 178
+    at_most = rendered(event_type, longest(event_type.example, event_type.schema))["push"]
+    # Web Push, FCM and APNs carry 4 kB, keys and ids included.
+    assert len("".join(at_most.values()).encode()) < 2000
+
+
+@each_type
+def test_what_is_spoken_is_short_and_made_for_the_ear(event_type: EventType) -> None:
+    for locale in ("en", "en-US", "fr"):
+        for payload in payloads(event_type):
+            text = rendered(event_type, payload, locale=locale)["voice"]["text"]
+            assert text.startswith("This is Acme. ")
+            assert text.endswith((".", "!"))
+            assert len(text) <= 250
+            assert not re.search(r"://|www\.|\bhttp|\d{4}-\d\d-\d\d|[“”\n]|press", text)
+
+
+def test_times_are_spoken_in_the_recipients_zone() -> None:
+    event_type = CATALOGUE["task.due_soon"]
+    tokyo = rendered(event_type, timezone="Asia/Tokyo")["voice"]["text"]
+    assert tokyo == (
+        "This is Acme. Your task, Send the signed contract, is due on Saturday, June 6 at 12:00 AM."
+    )
 
 
 class Balance(HTMLParser):

@@ -177,6 +177,11 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
         ("POST", "/v1/pauses"),
         ("GET", "/v1/pauses"),
         ("DELETE", "/v1/pauses/{pause_id}"),
+        ("GET", "/v1/event-types/{event_type}/templates"),
+        ("PUT", "/v1/event-types/{event_type}/templates/{channel}/{locale}"),
+        ("POST", "/v1/event-types/{event_type}/preview"),
+        ("GET", "/v1/templates/{template_id}"),
+        ("POST", "/v1/templates/{template_id}/restore"),
         ("GET", "/u/{token}"),
         ("POST", "/u/{token}"),
         ("GET", "/a/{token}"),
@@ -216,6 +221,15 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
     described("/v1/pauses", "get", "200", acme("GET", "/v1/pauses").json())
     ended = acme("DELETE", f"/v1/pauses/{begun['id']}").json()
     described("/v1/pauses/{pause_id}", "delete", "200", ended)
+    base = "/v1/event-types/task.due_soon"
+    place = "/v1/event-types/{event_type}/templates"
+    saved = acme("PUT", f"{base}/templates/sms/en", {"parts": {"text": "x"}}).json()
+    described(place + "/{channel}/{locale}", "put", "200", saved)
+    described(place, "get", "200", acme("GET", f"{base}/templates").json())
+    read = acme("GET", f"/v1/templates/{saved['id']}").json()
+    described("/v1/templates/{template_id}", "get", "200", read)
+    shown = acme("POST", f"{base}/preview", {"channel": "sms"}).json()
+    described("/v1/event-types/{event_type}/preview", "post", "200", shown)
     wrong = acme("POST", "/v1/events", {}).json()
     described("/v1/events", "post", "default", wrong)
     sent = document["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
