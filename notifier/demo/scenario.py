@@ -1,15 +1,11 @@
 """The demo's play: prepare, emit through every face, kill, wipe, wait, report."""
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +13,8 @@ from typing import Any, Self
 import requests
 from cryptography.fernet import Fernet
 
-from notifier import catalogue, emit, log, queue, register
+from notifier import log, queue, register
+from notifier.demo.company import ZONES, Company
 from notifier.demo.receivers import Carrier, Endpoint, MailServer
 from notifier.demo.report import Report, account
 from notifier.errors import NotifierError
@@ -25,19 +22,16 @@ from notifier.local import Services, boot
 from notifier.local.stack import Stack, usual
 from notifier.settings import settings
 from notifier.store import account as ledger
-from notifier.store import audience, keys
 from notifier.store import engine as store_engine
 from notifier.store.engine import engine_for
 from notifier.store.migrate import migrate
 from notifier.store.roles import create_logins
-from notifier.words import Channel
 
 LEASE = 4
 PATIENCE = 60.0
 """Seconds after the faults until what is not finished counts as stuck."""
 
-ZONES = ("Asia/Tokyo", "Europe/Paris", "America/New_York", "Pacific/Chatham", "Africa/Lagos", "UTC")
-SECRET = "whsec_" + "bm90aWZpZXIgZGVtbyBzaWduaW5nIGtleSAxMjM0NTY="
+CAMPAIGN = "campaign.completed"
 
 
 class TookTooLong(NotifierError):
@@ -142,7 +136,7 @@ class Scenario:
         """Where to look around while the demo stays up."""
         return (
             f"\nStill up:\n  API        http://127.0.0.1:{self._port}/\n"
-            f"  API key    {self._key}\n"
+            f"  API key    {self._company.key}\n"
             f"  Postgres   {self._services.admin_url}\n  Redis      {self._services.redis_url}\n"
             f"  logs       {self._folder / 'logs'}\n"
             f"  SMTP       127.0.0.1:{self._mail.port}\nCtrl-C ends it."
@@ -153,11 +147,12 @@ class Scenario:
 
         relay: without it, nothing rings again what the faults make everybody forget.
         """
-        self._populate()
+        self._settle_in()
         self._stack = self._cleanup.enter_context(Stack(usual(2), logs=self._folder / "logs"))
         self._await(self._api_answers, 30, "the API answers")
         self._say("API, relay, beat and two workers are up")
-        self._emit_catalogue()
+        for face, types in self._company.emit_everything().items():
+            self._say(f"  emitted by {face:8} {', '.join(types)}")
         self._await(self._only_steps_left, 60, "the catalogue is delivered")
         self._take_care()
         self._break_things(relay)
@@ -172,155 +167,19 @@ class Scenario:
         made.killed, made.wiped, made.rates = self._killed, self._wiped, self._rates
         return made
 
-    def _populate(self) -> None:
+    def _settle_in(self) -> None:
         began = time.monotonic()
-        with store_engine.connect() as connection, connection.begin():
-            self._tenant = audience.create_tenant(connection, "Acme")
-            _, self._key = keys.create_key(connection, self._tenant, "demo")
-            ids: dict[str, uuid.UUID] = {}
-            for first in range(0, self._recipients, 5000):
-                last = min(first + 5000, self._recipients)
-                ids |= audience.upsert_recipients(
-                    connection, self._tenant, [self._person(n) for n in range(first, last)]
-                )
-            team = [ids[f"user-{n}"] for n in range(20)]
-            for kind in catalogue.load():
-                audience.subscribe(connection, self._tenant, kind.type, team)
-            audience.put_topic(connection, self._tenant, "on-call", team[:5])
-            audience.prefer(connection, self._tenant, team[3], "*", "email", enabled=False)
-            audience.prefer(
-                connection, self._tenant, team[4], "category:work", "inapp", enabled=False
-            )
-            for n in range(100, 140):
-                audience.prefer(
-                    connection,
-                    self._tenant,
-                    ids[f"user-{n}"],
-                    "campaign.completed",
-                    "email",
-                    enabled=False,
-                )
-            audience.suppress(
-                connection, self._tenant, "email", "user-7@customers.example", "complaint"
-            )
+        self._company = Company(
+            self._recipients,
+            endpoint=self._endpoint.url,
+            api=f"http://127.0.0.1:{self._port}",
+            owner_url=self._services.admin_url,
+            producer_url=self._urls["producer"],
+        )
+        self._company.move_in()
         self._say(
             f"Tenant Acme: {self._recipients} recipients in {len(ZONES)} time zones "
             f"({time.monotonic() - began:.1f} s)"
-        )
-
-    def _person(self, n: int) -> dict[str, Any]:
-        points = [{"channel": "email", "address": f"user-{n}@customers.example"}]
-        if n < 200:
-            points += [
-                {
-                    "channel": "webhook",
-                    "address": f"{self._endpoint.url}/{n}",
-                    "secret": SECRET,
-                },
-                {"channel": "sms", "address": f"+1415555{n:04d}"},
-                {"channel": "push", "address": f"fcm:token-of-user-{n}"},
-            ]
-        if n < 20:
-            points += [
-                {"channel": "voice", "address": f"+1415555{n:04d}"},
-                {"channel": "slack", "address": f"C0123456{n:02d}"},
-                {"channel": "teams", "address": f"https://acme.webhook.office.com/webhookb2/{n}"},
-                {"channel": "apprise", "address": f"json://127.0.0.1/{n}"},
-            ]
-        return {
-            "external_id": f"user-{n}",
-            "name": f"User {n}",
-            "is_admin": n < 3,
-            "timezone": ZONES[n % len(ZONES)],
-            # Some have no address at all: their pairs are refused, and say so.
-            "contact_points": [] if n % 97 == 96 else points,
-        }
-
-    def _emit_catalogue(self) -> None:
-        """Every event type: in Python's transaction, by a trigger, over HTTP, by command line."""
-        kinds = {kind.type: kind for kind in catalogue.load()}
-        faces: dict[str, list[str]] = {"python": [], "trigger": [], "http": [], "cli": []}
-        for place, kind in enumerate(kinds.values()):
-            if kind.type == "user.signup":
-                self._sign_up("user-1", "user-1@customers.example")
-                faces["trigger"].append(kind.type)
-            elif place % 3 == 0:
-                self._post(kind)
-                faces["http"].append(kind.type)
-            elif place % 3 == 1 and len(faces["cli"]) < 3:
-                self._run_cli(kind)
-                faces["cli"].append(kind.type)
-            else:
-                with store_engine.connect() as connection, connection.begin():
-                    emit(connection, kind.type, kind.example, tenant=self._tenant)
-                faces["python"].append(kind.type)
-        with store_engine.connect() as connection, connection.begin():
-            emit(
-                connection,
-                "incident.opened",
-                kinds["incident.opened"].example,
-                tenant=self._tenant,
-                to={
-                    "recipients": [f"user-{n}" for n in range(200)],
-                    "channels": ["webhook", "sms", "push"],
-                },
-                source="worker_job",
-                escalation=[],
-            )
-            emit(
-                connection,
-                "incident.opened",
-                kinds["incident.opened"].example,
-                tenant=self._tenant,
-                to={"topics": ["on-call"], "channels": list(Channel)},
-                escalation=[],
-            )
-        for face, types in faces.items():
-            self._say(f"  emitted by {face:8} {', '.join(types)}")
-
-    def _sign_up(self, user: str, email: str) -> None:
-        """An application's own table, whose trigger emits in the same transaction."""
-        owner = engine_for(self._services.admin_url, 1)
-        with owner.begin() as connection:
-            raw = connection.connection.driver_connection
-            assert raw is not None
-            raw.execute(
-                "CREATE TABLE public.users (id text PRIMARY KEY, email text NOT NULL);"
-                "CREATE FUNCTION public.emit_signup() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-                "PERFORM notifier.emit_notification_event(TG_ARGV[0]::uuid, 'user.signup', "
-                "jsonb_build_object('email', NEW.email), "
-                "jsonb_build_object('recipients', jsonb_build_array(NEW.id))); "
-                "RETURN NEW; END $$;"
-                "CREATE TRIGGER signup AFTER INSERT ON public.users FOR EACH ROW "
-                f"EXECUTE FUNCTION public.emit_signup('{self._tenant}');"
-                "GRANT INSERT ON public.users TO notifier_producer;"
-            )
-        owner.dispose()
-        producer = engine_for(self._urls["producer"], 1)
-        with producer.begin() as connection:
-            connection.exec_driver_sql(
-                "INSERT INTO public.users (id, email) VALUES (%s, %s)", (user, email)
-            )
-        producer.dispose()
-
-    def _post(self, kind: catalogue.EventType) -> None:
-        answer = requests.post(
-            f"http://127.0.0.1:{self._port}/v1/events",
-            json={"event_type": kind.type, "payload": kind.example},
-            headers={"Authorization": f"Bearer {self._key}"},
-            timeout=10,
-        )
-        answer.raise_for_status()
-
-    def _run_cli(self, kind: catalogue.EventType) -> None:
-        arguments = ["emit", kind.type, "--tenant", str(self._tenant)]
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "notifier.cli", *arguments),
-                *("--payload", json.dumps(kind.example), "--source", "cron_scheduler"),
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
         )
 
     def _take_care(self) -> None:
@@ -332,66 +191,45 @@ class Scenario:
     def _lose_a_provider(self) -> None:
         """The carrier fails and comes back; meanwhile nobody acknowledges an incident."""
         self._carrier.works = False
-        self._text([f"user-{n}" for n in range(20, 60)])
+        self._text(range(20, 60))
         self._await(self._finished, 30, "the other provider sends what the carrier does not take")
         self._say(
             f"The carrier answered {self._carrier.turned_away} SMS with 503: its breaker opened, "
             "the sandbox took over"
         )
         self._carrier.works = True
-        kinds = {kind.type: kind for kind in catalogue.load()}
-        with store_engine.connect() as connection, connection.begin():
-            emit(
-                connection,
-                "incident.opened",
-                kinds["incident.opened"].example,
-                tenant=self._tenant,
-                to={"topics": ["on-call"], "channels": ["email"]},
-                escalation=[
-                    {"after": 1, "channels": ["sms", "push"]},
-                    {"after": 1, "channels": ["voice"]},
-                ],
-            )
+        self._company.emit(
+            "incident.opened",
+            {"topics": ["on-call"], "channels": ["email"]},
+            escalation=[
+                {"after": 1, "channels": ["sms", "push"]},
+                {"after": 1, "channels": ["voice"]},
+            ],
+        )
         self._await(self._finished, 30, "the escalation has come to its end")
         self._say("Nobody acknowledged the next incident: by SMS and push, then by telephone")
         before = self._through_carrier()
         give_up = time.monotonic() + 60
         while self._through_carrier() == before and time.monotonic() < give_up:
-            self._text(["user-20"])
+            self._text([20])
             self._await(self._finished, 30, "an SMS is sent")
             self._stopping.wait(1)
-        self._text([f"user-{n}" for n in range(60, 80)])
+        self._text(range(60, 80))
         self._await(self._finished, 30, "the carrier is taken back")
         self._say(f"The carrier was tried, and taken back: {self._through_carrier() - before} SMS")
+
+    def _text(self, people: Iterable[int]) -> None:
+        to = {"recipients": [f"user-{n}" for n in people], "channels": ["sms"]}
+        self._company.emit("task.due_soon", to)
 
     def _through_carrier(self) -> int:
         with store_engine.connect() as connection:
             return ledger.sent_through(connection, "twilio")
 
-    def _text(self, names: list[str]) -> None:
-        kind = next(kind for kind in catalogue.load() if kind.type == "task.due_soon")
-        with store_engine.connect() as connection, connection.begin():
-            emit(
-                connection,
-                kind.type,
-                kind.example,
-                tenant=self._tenant,
-                to={"recipients": names, "channels": ["sms"]},
-            )
-
     def _break_things(self, relay: bool) -> None:
         """A campaign to everybody; SIGKILL for a worker that holds some of it; Redis emptied."""
-        kind = next(kind for kind in catalogue.load() if kind.type == "campaign.completed")
         before, began = self._mail.taken.total(), time.monotonic()
-        with store_engine.connect() as connection, connection.begin():
-            emit(
-                connection,
-                kind.type,
-                kind.example,
-                tenant=self._tenant,
-                to={"tenant": True, "channels": ["email", "inapp"]},
-                lane="bulk",
-            )
+        self._company.emit(CAMPAIGN, {"tenant": True, "channels": ["email", "inapp"]}, lane="bulk")
         self._say(f"\nA campaign to {self._recipients} recipients, by e-mail and inbox")
         self._await(
             lambda: self._mail.taken.total() > before + 100 and self._busy(),
@@ -418,7 +256,7 @@ class Scenario:
         self._await(self._finished, PATIENCE if relay else 12, "everything is delivered")
         ended = time.monotonic()
         with store_engine.connect() as connection:
-            sent = ledger.sent_of_type(connection, kind.type)
+            sent = ledger.sent_of_type(connection, CAMPAIGN)
         self._rates = {
             "campaign_deliveries_per_s": round(sent / (ended - began), 1),
             "campaign_seconds": round(ended - began, 1),
