@@ -134,7 +134,7 @@ def test_a_step_that_is_walked_again_asks_nobody_twice(
     emit_to(connection, on_call, ["ada", "bob", "eve"])
     due_now(database)
     dispatch = database.one("SELECT id FROM notifier.dispatches WHERE kind = 'fan_out'")
-    with database.pool.begin() as writer:
+    with database.pool.connect() as writer:
         for _ in range(repeats):
             writer.exec_driver_sql(
                 "SELECT p.* FROM notifier.notification_events e, "
