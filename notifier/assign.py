@@ -48,14 +48,14 @@ def assign(
             continue
         route = _able(worker, held.channel, delivery.address, route)
         # What a dead worker had in hand may have gone out through the provider it had.
-        before = held.provider
+        before = held.stays_with
         if before is None and delivery.status is Status.RETRYING:
             before = delivery.provider
         name = routing.pick(
             route,
             delivery.id,
             last=before,
-            stays=held.provider is not None or delivery.code == "in_doubt",
+            stays=held.stays_with is not None or delivery.code == "in_doubt",
             works=_works(delivery.tenant_id, held.channel, route, paused, breakers),
         )
         lots.setdefault(name, []).append(delivery.id)
@@ -72,7 +72,7 @@ def assign(
                 dispatches.add(connection, DispatchKind.DELIVER, held, ids, timedelta())
             if waiting:
                 dispatches.add(
-                    connection, DispatchKind.DELIVER, held, waiting, LOOK_AGAIN, held.provider
+                    connection, DispatchKind.DELIVER, held, waiting, LOOK_AGAIN, held.stays_with
                 )
             if nowhere:
                 _fail(connection, held, nowhere)
@@ -85,12 +85,17 @@ def assign(
         del rest[gone]
     provider = worker.named(held.channel, chosen)
     assert provider is not None
-    others = [
+    addresses = [d.address for d in rest.values() if carries(provider, held.channel, d.address)]
+    able = [
         each
         for each in worker.providers[held.channel]
-        if all(each.check_address(held.channel, d.address) is None for d in rest.values())
+        if each is provider or all(carries(each, held.channel, a) for a in addresses)
     ]
-    return provider, breakers.working(others)
+    return provider, breakers.working(able)
+
+
+def carries(provider: Provider, channel: Channel, address: str) -> bool:
+    return provider.check_address(channel, address) is None
 
 
 def _route(worker: Worker, channel: Channel, tenant: uuid.UUID) -> Sequence[Way]:
@@ -108,7 +113,7 @@ def _able(worker: Worker, channel: Channel, address: str, route: Sequence[Way]) 
     able = []
     for way in route:
         provider = worker.named(channel, way.provider)
-        if provider is not None and provider.check_address(channel, address) is None:
+        if provider is not None and carries(provider, channel, address):
             able.append(way)
     return able or route
 

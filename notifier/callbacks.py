@@ -8,15 +8,17 @@ been faster than our own outcome.
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, assert_never
 
 from sqlalchemy import Connection
 
-from notifier import acknowledge, receipts
-from notifier.acknowledge import Begun
+from notifier import receipts
+from notifier.acknowledge import acknowledge
 from notifier.channels.contract import Acknowledged, Fact, Replied, Told
+from notifier.errors import NotFoundError
 from notifier.log import logger
 from notifier.receipts import Receipt
 from notifier.status import Status
@@ -76,14 +78,11 @@ def receive(dispatch_id: uuid.UUID, worker: Worker) -> None:
 def _apply_some() -> bool:
     """Apply a batch in one transaction; whether there was any."""
     try:
-        begun: list[Begun] = []
         with connect() as connection, connection.begin():
             batch = callbacks.take(connection, BATCH)
             if batch:
-                begun = _apply(connection, batch)
-        for each in begun:
-            acknowledge.finish(each)
-        return bool(batch)
+                _apply(connection, batch)
+            return bool(batch)
     except UNAVAILABLE:
         raise
     except Exception:
@@ -103,12 +102,11 @@ def _apply_some() -> bool:
         return bool(batch)
 
 
-def _apply(connection: Connection, batch: Sequence[Kept]) -> list[Begun]:
-    """Apply facts, and forget those whose delivery is known; the acknowledgements among them."""
+def _apply(connection: Connection, batch: Sequence[Kept]) -> None:
+    """Apply facts, and forget those whose delivery is known."""
     read = [(kept, _read(kept.fact)) for kept in batch]
     known = _deliveries(connection, read)
     told: list[Receipt] = []
-    acknowledged: dict[uuid.UUID, str] = {}
     done: list[uuid.UUID] = []
     later: list[tuple[uuid.UUID, timedelta | None]] = []
     for kept, fact in read:
@@ -143,22 +141,24 @@ def _apply(connection: Connection, batch: Sequence[Kept]) -> list[Begun]:
                 done.append(kept.id)
             case Acknowledged(_, by):
                 told.append(Receipt(delivery, Status.OPENED, kept.provider, detail=by))
-                acknowledged[delivery] = by
+                _acknowledge(delivery, by)
                 done.append(kept.id)
             case _:
                 assert_never(fact)
-    # Events before deliveries and dispatches, as fan-outs and cancels lock them.
-    begun = [
-        acknowledge.begin(connection, delivery=delivery, how=by)
-        for delivery, by in sorted(acknowledged.items())
-    ]
     if told:
         receipts.apply(connection, told)
     if done:
         callbacks.drop(connection, done)
     if later:
         callbacks.look_again(connection, later)
-    return [each for each in begun if each is not None and each.is_first]
+
+
+def _acknowledge(delivery: uuid.UUID, by: str) -> None:
+    """In a transaction of its own, before the fact is forgotten: it takes the event's lock, which
+    nobody should wait for until a batch is done, and to repeat it does nothing."""
+    # An event that asks for none is one that its recipient has seen, no more.
+    with suppress(NotFoundError):
+        acknowledge(delivery=delivery, how=by)
 
 
 def _deliveries(

@@ -26,7 +26,7 @@ from notifier.store.deliveries import Loaded, Move
 from notifier.store.dispatches import Claim
 from notifier.store.engine import connect, statement
 from notifier.store.pauses import Pause
-from notifier.words import TRAITS, Channel, DispatchKind, InDoubt
+from notifier.words import TRAITS, Channel, DispatchKind, InDoubt, Lane
 from notifier.worker import Chunk, Worker, claiming
 
 log = logger("deliver")
@@ -278,7 +278,9 @@ def _within_rate(
     rate = worker.limits.get(chunk.provider.name)
     if rate is None or not going:
         return going
-    granted, wait = limits.take(chunk.provider.name, rate, len(going))
+    granted, wait = limits.take(
+        chunk.provider.name, rate, len(going), urgent=chunk.held.lane is Lane.CRITICAL
+    )
     if granted < len(going):
         settled = {move.id for move in results.moves} | set(results.settled)
         settled |= {i for ids in results.parked.values() for i in ids}

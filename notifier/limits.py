@@ -1,7 +1,8 @@
 """Rate limits of providers: token buckets in Redis that all workers take from, a window at a time.
 
-What gets no token is due later; nobody sleeps on it. Without Redis nothing is held back: a provider
-that has had enough says so (429), and is believed.
+What gets no token is due later; nobody sleeps on it. Those who wait are told different times, so
+that they do not come back together. Without Redis nothing is held back: a provider that has had
+enough says so (429), and is believed.
 """
 
 import math
@@ -12,20 +13,33 @@ from typing import Any
 
 from notifier import queue
 
-# KEYS: the bucket. ARGV: now (s), tokens a second, the most it holds, how many are wanted.
-# Answers how many are granted, and in how many milliseconds the next ones are worth asking for.
+# KEYS: the bucket. ARGV: now (s), tokens a second, the most it holds, how many are wanted, and how
+# many are to be left for those in a hurry. Answers how many are granted, and in how many
+# milliseconds to come for the rest. `promised`: until when the tokens to come are.
 _TAKE = """
 local now, rate, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local wanted = tonumber(ARGV[4])
+local wanted, left = tonumber(ARGV[4]), tonumber(ARGV[5])
 local at = tonumber(redis.call('HGET', KEYS[1], 'at') or ARGV[1])
 local held = tonumber(redis.call('HGET', KEYS[1], 'held') or ARGV[3])
+local promised = math.max(now, tonumber(redis.call('HGET', KEYS[1], 'promised') or ARGV[1]))
 held = math.min(most, held + math.max(0, now - at) * rate)
-local granted = math.min(wanted, math.floor(held))
+local granted = math.max(0, math.min(wanted, math.floor(held) - left))
 held = held - granted
-redis.call('HSET', KEYS[1], 'at', math.max(at, now), 'held', tostring(held))
-redis.call('EXPIRE', KEYS[1], math.ceil(most / rate) + 60)
-local lacking = math.min(wanted - granted, most) - held
-return {granted, math.ceil(math.max(0, lacking) / rate * 1000)}
+local wait = 0
+if granted < wanted then
+    -- As many as the bucket can give at once come at once: the place in line is that long.
+    local lot = math.min(wanted - granted, most - left)
+    if left == 0 then
+        wait = math.max(0, lot - held) / rate
+    else
+        promised = promised + lot / rate
+        wait = promised - now
+    end
+end
+redis.call('HSET', KEYS[1], 'at', math.max(at, now), 'held', tostring(held),
+           'promised', tostring(promised))
+redis.call('EXPIRE', KEYS[1], math.ceil(math.max(most / rate, promised - now)) + 60)
+return {granted, math.ceil(wait * 1000)}
 """
 
 
@@ -39,15 +53,17 @@ def _now() -> float:
     return time.time()
 
 
-def take(provider: str, rate: float, wanted: int) -> tuple[int, timedelta]:
-    """How many of `wanted` sends a provider may have now, and when to ask for the rest.
+def take(provider: str, rate: float, wanted: int, *, urgent: bool) -> tuple[int, timedelta]:
+    """How many of `wanted` sends a provider may have now, and when to come for the rest.
 
-    rate: sends a second; at most a second's worth is saved up, and one at least.
+    rate: sends a second; at most a second's worth is saved up, and two at least.
+    urgent: may take the last token, and does not stand in line.
     """
+    most = max(2, math.ceil(rate))
     try:
         granted, wait = _script()(
             keys=[f"notifier.limit.{provider}"],
-            args=[_now(), rate, max(1, math.ceil(rate)), wanted],
+            args=[_now(), rate, most, wanted, 0 if urgent else 1],
         )
     except queue.UNREACHABLE:
         return wanted, timedelta()

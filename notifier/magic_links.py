@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from notifier import acknowledge, signing
-from notifier.acknowledge import Acknowledgement
+from notifier import signing
+from notifier.acknowledge import Acknowledgement, begin, finish
 from notifier.settings import settings
 from notifier.store import acknowledgements
 from notifier.store.engine import connect
@@ -64,8 +64,8 @@ def use(token: str) -> Acknowledgement | None:
         delivery = acknowledgements.use_link(connection, _hash(token))
         if delivery is None:
             return None
-        begun = acknowledge.begin(connection, delivery=delivery, how="link")
-    return None if begun is None else acknowledge.finish(begun)
+        begun = begin(connection, delivery=delivery, how="link")
+    return None if begun is None else finish(begun)
 
 
 def _hash(token: str) -> bytes:

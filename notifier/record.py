@@ -77,15 +77,15 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
         deliveries.move(connection, Actor.ENGINE, results.moves + results.unstarted, held.attempts)
         for wait, ids in results.retries.items():
             dispatches.add(connection, DispatchKind.DELIVER, held, ids, wait)
-        # A taken-over one may have gone out: then it stays with its provider.
-        through = held.provider if held.attempts > 1 else None
         for wait, ids in results.later.items():
-            dispatches.add(connection, DispatchKind.DELIVER, held, ids, wait, through)
+            dispatches.add(connection, DispatchKind.DELIVER, held, ids, wait, held.stays_with)
         for pause, ids in results.parked.items():
             if pauses.hold(connection, pause):
-                pauses.park(connection, held, ids, pause, through)
+                pauses.park(connection, held, ids, pause, held.stays_with)
             else:
-                dispatches.add(connection, DispatchKind.DELIVER, held, ids, timedelta(), through)
+                dispatches.add(
+                    connection, DispatchKind.DELIVER, held, ids, timedelta(), held.stays_with
+                )
         if results.ask:
             dispatches.add(connection, DispatchKind.RECONCILE, held, results.ask, timedelta())
         for (code, reason), ids in results.dead.items():

@@ -100,7 +100,10 @@ def save(
 
 
 def restore(connection: Connection, tenant: uuid.UUID, template: uuid.UUID) -> Version:
-    """Make the parts of an earlier version, or of a shared one, the tenant's newest again."""
+    """Make the parts of an earlier version, or of a shared one, the tenant's newest again.
+
+    They were checked when they were saved, and are not again: the event type may be another now.
+    """
     version, parts = find(connection, tenant, template)
     return templates.add_version(
         connection, tenant, version.event_type, version.channel, version.locale, parts

@@ -1,3 +1,17 @@
+-- The template that a delivery pins: the tenant's own before the shipped one, the channel's own
+-- before the short text, the locale (de-AT, however it is written), then its language, then English;
+-- the newest version.
+CREATE OR REPLACE FUNCTION notifier.pick_template(tenant uuid, event_type text, channel text, locale text)
+RETURNS uuid LANGUAGE sql STABLE AS $$
+    SELECT t.id FROM notifier.templates t, lower(replace(pick_template.locale, '_', '-')) AS tag
+    WHERE t.event_type = pick_template.event_type AND t.channel IN (pick_template.channel, 'short')
+      AND (t.tenant_id = tenant OR t.tenant_id IS NULL)
+      AND lower(t.locale) IN (tag, split_part(tag, '-', 1), 'en')
+    ORDER BY t.channel = 'short', t.tenant_id IS NULL, lower(t.locale) <> tag,
+             t.locale = 'en', t.version DESC
+    LIMIT 1
+$$;
+
 -- One page of an event's fan-out: every (recipient, channel, contact point) of the page becomes a
 -- delivery, refused ones with their reason, and what is to be sent is put on dispatches.
 -- Repeating a page writes nothing twice: the delivery's id says what it is for.

@@ -1,4 +1,5 @@
-"""Escalation, acknowledgements, and the magic links that acknowledge."""
+"""Escalation, acknowledgements, and the magic links that acknowledge; what is bound to a provider is
+not packed with what is not."""
 
 from migrations.source import drop_functions, drop_tables, install, run, run_file
 
@@ -25,7 +26,7 @@ COLUMNS = (
 
 def upgrade() -> None:
     run_file("versions/0014_escalation.sql")
-    for name, version in (("fan_out", 2), ("emit", 2), ("acknowledge", 1)):
+    for name, version in (("fan_out", 2), ("emit", 2), ("relay", 2), ("acknowledge", 1)):
         install(name, version)
     run("DROP FUNCTION notifier.fan_out_page(notifier.notification_events, uuid, int)")
     for function in (*ENGINE, *BOTH):
@@ -60,7 +61,7 @@ def downgrade() -> None:
     )
     for table, column in COLUMNS:
         run(f"ALTER TABLE notifier.{table} DROP COLUMN {column}")
-    for name in ("fan_out", "emit"):
+    for name in ("fan_out", "emit", "relay"):
         install(name, 1)
     run(
         "REVOKE ALL ON FUNCTION "

@@ -74,7 +74,8 @@ def failover(connection: Connection, provider: str) -> dict[str, int]:
         " AND d.provider <> %(provider)s AND d.sent_at IS NOT NULL), "
         "(SELECT count(*) FROM notifier.notification_deliveries d "
         " WHERE d.provider = %(provider)s AND d.sent_at > (SELECT min(s.created_at) "
-        "  FROM notifier.admin_system_events s WHERE s.kind = 'breaker_closed'))",
+        "  FROM notifier.admin_system_events s WHERE s.kind = 'breaker_closed' "
+        "  AND s.detail->>'provider' = %(provider)s))",
         {"provider": provider},
     ).one()
     names = ("opened", "closed", "sent_through_another", "sent_after_the_return")

@@ -47,8 +47,9 @@ class Claim:
     taken_over: bool
     """Whether a lease had run out on it: its last worker died, or froze, with it in hand."""
     age: timedelta
-    provider: str | None = None
-    """Which provider the claim before sent through, where there was a choice."""
+    stays_with: str | None = None
+    """The provider that the claim before sent through, where there was a choice, or that it was put
+    off for: what it carries may have gone out through that one."""
 
 
 def pack(connection: Connection) -> int:
@@ -136,7 +137,7 @@ def claim(
         attempts=row.attempts,
         taken_over=row.taken_over,
         age=row.age,
-        provider=row.provider,
+        stays_with=row.provider,
     )
 
 
@@ -208,7 +209,6 @@ def send_through(connection: Connection, held: Claim, provider: str | None) -> N
         "UPDATE notifier.dispatches SET provider = %s WHERE id = %s AND token = %s",
         (provider, held.id, held.token),
     )
-    held.provider = provider
 
 
 def drop_finished(connection: Connection, held: Claim, lease: timedelta) -> bool:

@@ -65,9 +65,13 @@ class Load:
         plans = []
         left = self.size // len(self._channels)
         count = min(round(left * FIRST), PEOPLE)
+        waiting: list[int] = []
         while left > 0:
             count = min(count, left)
-            people = chance.sample(range(PEOPLE), count)
+            if len(waiting) < count:
+                # Everybody has a turn before anybody has another.
+                waiting = chance.sample(range(PEOPLE), PEOPLE)
+            people = [waiting.pop() for _ in range(count)]
             key = uuid.UUID(int=chance.getrandbits(128)).hex
             plans.append(([f"user-{n}" for n in people], chance.choice(LANES), key))
             left -= count
