@@ -1,5 +1,7 @@
-"""Escalation, acknowledgements, and the magic links that acknowledge; what is bound to a provider is
-not packed with what is not."""
+"""Escalation, acknowledgements, and the magic links that acknowledge.
+
+And what is bound to a provider is packed no more with what is not.
+"""
 
 from migrations.source import drop_functions, drop_tables, install, run, run_file
 
