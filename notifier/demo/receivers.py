@@ -11,7 +11,7 @@ import re
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
@@ -136,7 +136,7 @@ class Receiver:
         self._server.server_close()
         self._thread.join()
 
-    def answer(self, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+    def answer(self, headers: "Message[str, str]", body: bytes) -> tuple[int, bytes]:
         """Status and JSON for one request; only one is answered at a time."""
         raise NotImplementedError
 
@@ -151,7 +151,7 @@ class Endpoint(Receiver):
         self._failures = failures
         self.url = f"{self.origin}/hook"
 
-    def answer(self, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+    def answer(self, headers: "Message[str, str]", body: bytes) -> tuple[int, bytes]:
         delivery = headers["webhook-id"]
         if self.failed[delivery] == 0 and len(+self.failed) < self._failures:
             self.failed[delivery] += 1
@@ -172,7 +172,7 @@ class Carrier(Receiver):
         self.taken = 0
         self.turned_away = 0
 
-    def answer(self, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+    def answer(self, headers: "Message[str, str]", body: bytes) -> tuple[int, bytes]:
         if not self.works:
             self.turned_away += 1
             return 503, b""
