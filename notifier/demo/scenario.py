@@ -207,7 +207,7 @@ class Scenario:
                     "secret": SECRET,
                 },
                 {"channel": "sms", "address": f"+1415555{n:04d}"},
-                {"channel": "push", "address": f"token-{n}"},
+                {"channel": "push", "address": f"fcm:token-{n}"},
             ]
         return {
             "external_id": f"user-{n}",
