@@ -225,7 +225,8 @@ class APNs(Provider):
             ("apns-id", str(message.delivery_id)),
             ("apns-push-type", "alert"),
             ("apns-topic", self._topic),
-            ("apns-priority", "10" if message.urgent else "5"),
+            # At 5 Apple holds back what is to be seen, and loses some of it.
+            ("apns-priority", "10"),
             ("apns-collapse-id", push.collapse(message)),
         ]
         now = datetime.now(UTC)
@@ -249,7 +250,9 @@ def payload(message: Message, text: str) -> dict[str, Any]:
     """What is shown, and beside it what the app needs."""
     title = message.parts.get("title")
     alert = {**({"title": title} if title else {}), "body": text}
-    return {"aps": {"alert": alert, "sound": "default"}, **push.extras(message)}
+    # For apps that Apple lets break through a Focus; others show it as any message.
+    level = {"interruption-level": "time-sensitive"} if message.urgent else {}
+    return {"aps": {"alert": alert, "sound": "default", **level}, **push.extras(message)}
 
 
 def judge(result: http2.Result) -> Outcome:

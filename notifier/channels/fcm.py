@@ -168,7 +168,6 @@ def _how(message: Message) -> dict[str, Any]:
         },
         "apns": {
             "headers": {
-                "apns-priority": "10" if message.urgent else "5",
                 "apns-expiration": str(int(now.timestamp()) + seconds),
                 "apns-collapse-id": tag,
             }

@@ -53,7 +53,7 @@ def outcome_of(provider: APNs, device: str = DEVICE, **fields: object) -> Outcom
 
 
 def outcomes_of(provider: APNs, count: int) -> list[Outcome]:
-    """In the order of what was sent."""
+    """In the order of what was sent: the numbers of the requests are 1, 3, 5, … on a connection."""
     messages = [push() for _ in range(count)]
     came = {message.delivery_id: outcome for message, outcome in provider.send(messages, always)}
     return [came[message.delivery_id] for message in messages]
@@ -79,20 +79,26 @@ def test_a_message_goes_out_with_its_headers_and_payload(apns: vendor.APNs, prov
     assert abs(int(headers["apns-expiration"]) - expires.timestamp()) < 3
     assert headers["apns-collapse-id"] == unpadded(message.delivery_id.bytes)
     assert payload == {
-        "aps": {"alert": {"title": "Fällig", "body": "Grüße"}, "sound": "default"},
+        "aps": {
+            "alert": {"title": "Fällig", "body": "Grüße"},
+            "sound": "default",
+            "interruption-level": "time-sensitive",
+        },
         "delivery_id": delivery,
         "url": "https://example.com/1",
         "acknowledge_url": "https://notify.example.com/a/1",
     }
 
 
-def test_a_plain_message_waits_and_hurries_nobody(apns: vendor.APNs, provider: APNs) -> None:
+def test_a_plain_message_waits_for_weeks_and_asks_for_nothing(
+    apns: vendor.APNs, provider: APNs
+) -> None:
     outcome_of(provider, parts={"text": "Due", "collapse_key": "build"})
     ((headers, payload),) = apns.messages.values()
-    assert headers["apns-priority"] == "5"
+    assert headers["apns-priority"] == "10"
     assert int(headers["apns-expiration"]) - time.time() > 27 * 86400
     assert len(headers["apns-collapse-id"]) == 32
-    assert payload["aps"]["alert"] == {"body": "Due"}
+    assert payload["aps"] == {"alert": {"body": "Due"}, "sound": "default"}
 
 
 def test_it_is_spoken_to_over_tls(certificate: Certificate, tmp_path: Path) -> None:
@@ -199,11 +205,12 @@ def test_workers_say_the_same_and_change_it_every_forty_minutes(
 
 
 def test_what_the_server_did_not_look_at_is_sent_again(apns: vendor.APNs, provider: APNs) -> None:
-    """The third request is answered with a GOAWAY that names the second: a graceful end."""
+    """Of five that are under way, a GOAWAY names the second: those after it will not be."""
+    assert isinstance(outcome_of(provider), Accepted)
     apns.latency = 0.02
     apns.fault = lambda request: (
-        Fault(goaway=3, words='{"reason":"Shutdown"}')
-        if request.number == 1 and request.connection == 1
+        Fault(goaway=5, words='{"reason":"Shutdown"}')
+        if (request.number, request.connection) == (3, 1)
         else None
     )
     outcomes = outcomes_of(provider, 5)
@@ -226,6 +233,7 @@ def test_more_than_is_under_way_outlives_a_goaway(apns: vendor.APNs, provider: A
 
 
 def test_what_may_have_been_looked_at_is_unsure(apns: vendor.APNs, provider: APNs) -> None:
+    assert isinstance(outcome_of(provider), Accepted)
     apns.latency = 0.02
     apns.fault = lambda request: Fault(cut=True) if request.connection == 1 else None
     outcomes = outcomes_of(provider, 3)
@@ -256,7 +264,8 @@ def test_a_stream_that_is_reset_harms_no_other(
 def test_an_answer_that_does_not_come_costs_its_own_message_only(
     apns: vendor.APNs, hasty: APNs
 ) -> None:
-    apns.fault = lambda request: Fault(silent=True) if request.number == 1 else None
+    assert isinstance(outcome_of(hasty), Accepted)
+    apns.fault = lambda request: Fault(silent=True) if request.number == 3 else None
     began = time.monotonic()
     one, two = outcomes_of(hasty, 2)
     assert one == Unsure("no answer: the total deadline has passed")
@@ -267,12 +276,21 @@ def test_an_answer_that_does_not_come_costs_its_own_message_only(
 
 
 def test_an_answer_is_read_however_late_the_reader_comes(apns: vendor.APNs, hasty: APNs) -> None:
-    messages = [push() for _ in range(20)]
-    answers = hasty.send(messages, always)
+    assert isinstance(outcome_of(hasty), Accepted)
+    answers = hasty.send([push() for _ in range(20)], always)
     first = next(answers)
     time.sleep(0.8)
     rest = list(answers)
     assert [type(outcome) for _, outcome in [first, *rest]] == [Accepted] * 20
+
+
+def test_before_it_is_known_one_request_is_let_in(apns: vendor.APNs, provider: APNs) -> None:
+    apns.latency = 0.05
+    answers = provider.send([push() for _ in range(10)], always)
+    next(answers)
+    assert len(apns.requests) == 1
+    assert len(list(answers)) == 9
+    assert apns.most == 9
 
 
 def test_a_server_that_says_nothing_at_all_is_given_up_once(
@@ -378,10 +396,11 @@ def test_a_reader_that_leaves_lets_what_is_under_way_finish(
     apns: vendor.APNs, provider: APNs
 ) -> None:
     apns.latency = 0.05
+    assert isinstance(outcome_of(provider), Accepted)
     answers = provider.send([push() for _ in range(100)], always)
     next(answers)
     answers.close()
-    assert len(apns.messages) == 32
+    assert len(apns.messages) == 33
     assert isinstance(outcome_of(provider), Accepted)
     assert apns.connections == 1
 

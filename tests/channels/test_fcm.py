@@ -71,7 +71,6 @@ def test_a_message_goes_out_with_what_every_kind_of_device_needs(
     assert android["priority"] == "HIGH"
     assert 590 <= int(android["ttl"].removesuffix("s")) <= 600
     assert android["collapse_key"] == android["notification"]["tag"] == apns["apns-collapse-id"]
-    assert apns["apns-priority"] == "10"
     assert abs(int(apns["apns-expiration"]) - expires.timestamp()) < 3
     assert web["headers"]["Urgency"] == "high"
     assert web["fcm_options"] == {"link": "https://example.com/1"}

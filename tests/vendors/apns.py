@@ -90,6 +90,7 @@ class _Connection:
     bodies: dict[int, bytes] = field(default_factory=dict)
     waiting: list[tuple[float, Request]] = field(default_factory=list)
     last: int = 2**31 - 1
+    trusted: bool = False
 
 
 class APNs:
@@ -98,7 +99,8 @@ class APNs:
     messages: payloads that were taken, by `apns-id`, each with its headers.
     requests: every one, in order. fault: asked for each before it has any effect.
     latency: seconds before every answer. connections: how many were opened. most: streams that were
-    open at once. streams: as many are let in at once. now: the server's clock.
+    open at once. streams: as many are let in at once, after the first token that is believed: until
+    then it is one, as with Apple. now: the server's clock.
     tokens: those that were believed, in order.
     """
 
@@ -170,7 +172,7 @@ class APNs:
                 client = self._tls.wrap_socket(client, server_side=True)
             h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
             h2.initiate_connection()
-            h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: self.streams})
+            h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
             connection = _Connection(number, client, h2)
             client.sendall(h2.data_to_send())
             while not self._stopped.is_set() and self._turn(connection):
@@ -240,6 +242,9 @@ class APNs:
             h2.reset_stream(request.number, fault.reset)
             return True
         status, reason = self._judge(request)
+        if status != 403 and not connection.trusted:
+            connection.trusted = True
+            h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: self.streams})
         told = [(":status", str(status)), ("apns-id", request.headers.get("apns-id", ""))]
         if reason is None:
             h2.send_headers(request.number, told, end_stream=True)
