@@ -40,7 +40,7 @@ def encrypt(
     def derive(length: int, salt: bytes, info: bytes, material: bytes) -> bytes:
         return HKDF(SHA256(), length, salt, info).derive(material)
 
-    public = own.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    public: bytes = own.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     theirs = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), key)
     shared = own.exchange(ec.ECDH(), theirs)
     material = derive(32, secret, b"WebPush: info\0" + key + public, shared)
