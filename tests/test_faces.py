@@ -210,6 +210,10 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
         {"audience": {"addresses": [{"channel": "sms", "address": "555"}]}},
         ("invalid_address", "audience.addresses[0].address"),
     ),
+    "push token of no service": (
+        {"audience": {"addresses": [{"channel": "push", "address": "APA91b"}]}},
+        ("invalid_address", "audience.addresses[0].address"),
+    ),
     "unknown lane": ({"options": {"lane": "fast"}}, ("invalid_option", "lane")),
     "unknown source": ({"options": {"source": "moon"}}, ("invalid_option", "source")),
     "key too long": (

@@ -6,6 +6,7 @@ Used where an address enters (API, audience) and once more before it goes on the
 import re
 from urllib.parse import urlsplit
 
+from notifier.channels import push
 from notifier.words import Channel
 
 LONGEST = 2048
@@ -39,6 +40,7 @@ def check_address(channel: Channel, address: str) -> str | None:
             Channel.SMS: EXPECTED_PHONE,
             Channel.VOICE: EXPECTED_PHONE,
             Channel.WEBHOOK: EXPECTED_URL,
+            Channel.PUSH: push.EXPECTED,
         }.get(channel, EXPECTED_TEXT)
     match channel:
         case Channel.EMAIL:
@@ -47,6 +49,8 @@ def check_address(channel: Channel, address: str) -> str | None:
             return None if _E164.fullmatch(address) else EXPECTED_PHONE
         case Channel.WEBHOOK:
             return None if _is_url(address) else EXPECTED_URL
+        case Channel.PUSH:
+            return push.check(address)
     return None
 
 

@@ -25,7 +25,8 @@ class Message:
     delivery_id: the idempotency key towards the provider; the same at every attempt.
     parts: the rendered parts by name. E-mail has `subject`, `text` and optionally `html`;
         in-app `title` and `message`; webhook `body` (JSON text); SMS and voice `text`; push, Slack,
-        Teams and Apprise `text` and optionally `title` and `url` (where it leads).
+        Teams and Apprise `text` and optionally `title` and `url` (where it leads), push also
+        `collapse_key` (a later message with the same one takes its place).
     secret: the address's own signing secret, where it has one (webhook), as stored.
     unsubscribe_url: one-click unsubscribe target for mail that may be muted, else None.
     acknowledge_url: page on which the recipient says that they take care of it; None where nobody

@@ -9,6 +9,7 @@ thread included; a bare loop of `requests.Session.post` 0.31 ms on the same mach
 import http
 import http.client
 import re
+import ssl
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -108,6 +109,26 @@ def retry_after(value: str | None, now: datetime, most: timedelta) -> timedelta 
     return timedelta(seconds=min(max(seconds, 0.0), most.total_seconds()))
 
 
+def connect(
+    to: Target, tls: ssl.SSLContext, allowed: Sequence[egress.Network], ends: float
+) -> wire.Stream:
+    """A new connection, encrypted where the URL says so. Raises `NotSent` or `egress.Forbidden`."""
+    try:
+        addresses = egress.vetted(to.host, to.port, ends, allowed)
+    except OSError as fault:
+        raise NotSent("resolve", f"the host can not be resolved: {wire.kind(fault)}") from fault
+    try:
+        stream = wire.dial(addresses, ends)
+    except OSError as fault:
+        raise NotSent("connect", f"no connection: {wire.kind(fault)}") from fault
+    if not to.secure:
+        return stream
+    try:
+        return wire.encrypt(tls, stream, to.host, ends)
+    except OSError as fault:
+        raise NotSent("tls", f"no secure connection: {wire.kind(fault)}") from fault
+
+
 class Client:
     """Kept connections and the guard in front of new ones. `request` may be called by threads."""
 
@@ -192,20 +213,7 @@ class Client:
         return content, usable
 
     def _open(self, to: Target, ends: float) -> wire.Stream:
-        try:
-            addresses = egress.vetted(to.host, to.port, ends, self._allowed)
-        except OSError as fault:
-            raise NotSent("resolve", f"the host can not be resolved: {wire.kind(fault)}") from fault
-        try:
-            stream = wire.dial(addresses, ends)
-        except OSError as fault:
-            raise NotSent("connect", f"no connection: {wire.kind(fault)}") from fault
-        if not to.secure:
-            return stream
-        try:
-            return wire.encrypt(self._tls, stream, to.host, ends)
-        except OSError as fault:
-            raise NotSent("tls", f"no secure connection: {wire.kind(fault)}") from fault
+        return connect(to, self._tls, self._allowed, ends)
 
     def _take(self, to: Target) -> wire.Stream | None:
         """A kept connection to the same place that is still silent, the freshest first."""

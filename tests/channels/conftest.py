@@ -25,6 +25,7 @@ ADDRESSES = {
     Channel.EMAIL: "ada@example.com",
     Channel.SMS: "+4915112345678",
     Channel.VOICE: "+4915112345678",
+    Channel.PUSH: "fcm:cXk3Zr:APA91bF-token_1",
     Channel.WEBHOOK: "https://example.com/hook",
 }
 

@@ -9,6 +9,13 @@ from hypothesis.provisional import domains
 from notifier.channels.addresses import ascii_email, check_address
 from notifier.words import Channel
 
+# The keys of RFC 8291, 5.
+P256DH = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+SUBSCRIPTION = (
+    '{"endpoint": "https://push.example.net/1", '
+    f'"keys": {{"p256dh": "{P256DH}", "auth": "BTBZMqHH6r4Tts7J_aSIgg"}}}}'
+)
+
 GOOD = [
     (Channel.EMAIL, "ada@example.com"),
     (Channel.EMAIL, "ada+tag.x@sub.example.co.uk"),
@@ -19,7 +26,10 @@ GOOD = [
     (Channel.WEBHOOK, "https://example.com/hook?x=1"),
     (Channel.WEBHOOK, "http://[2a00::1]:8080/"),
     (Channel.SLACK, "#general"),
-    (Channel.PUSH, "x" * 2048),
+    (Channel.PUSH, "fcm:" + "x" * 2044),
+    (Channel.PUSH, "apns:" + "0aF1" * 16),
+    (Channel.PUSH, SUBSCRIPTION),
+    (Channel.PUSH, SUBSCRIPTION.replace('"}}', '=="}, "expirationTime": null}')),
     (Channel.INAPP, "user-1"),
 ]
 
@@ -46,7 +56,23 @@ BAD = [
     (Channel.SLACK, ""),
     (Channel.SLACK, "   "),
     (Channel.TEAMS, "a\x00b"),
-    (Channel.PUSH, "x" * 2049),
+    (Channel.PUSH, "fcm:" + "x" * 2045),
+    (Channel.PUSH, "fcm:"),
+    (Channel.PUSH, "fcm:a b"),
+    (Channel.PUSH, "apns:" + "0aF1" * 15),
+    (Channel.PUSH, "apns:" + "xyz1" * 16),
+    (Channel.PUSH, "a token"),
+    (Channel.PUSH, "[" * 2000),
+    (Channel.PUSH, '{"endpoint":' + "[" * 2000),
+    (Channel.PUSH, "{}"),
+    (Channel.PUSH, '{"endpoint": "https://push.example.net/1", "keys": null}'),
+    (Channel.PUSH, SUBSCRIPTION.replace("https:", "http:")),
+    (Channel.PUSH, SUBSCRIPTION.replace("push.example.net", "me:word@push.example.net")),
+    (Channel.PUSH, SUBSCRIPTION.replace('"https://push.example.net/1"', "7")),
+    (Channel.PUSH, SUBSCRIPTION.replace(P256DH, P256DH[:-1])),
+    (Channel.PUSH, SUBSCRIPTION.replace(P256DH, "A" + P256DH[1:])),
+    (Channel.PUSH, SUBSCRIPTION.replace(P256DH, P256DH[:-4] + "AAAA")),
+    (Channel.PUSH, SUBSCRIPTION.replace('"BTBZ', '"TBZ')),
     (Channel.APPRISE, "a\u2028b"),
 ]
 

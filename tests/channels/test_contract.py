@@ -26,12 +26,15 @@ from notifier.channels.contract import (
 from notifier.channels.variables import PUBLIC_URL
 from notifier.outcome import Accepted, NotFound, Rejected, RetryLater, Unsure
 from notifier.words import TRAITS, Channel, InDoubt
-from tests.channels.conftest import always, make_message
+from tests.channels.conftest import Certificate, always, make_message
 from tests.channels.http_server import HttpServer
 from tests.channels.smtp_server import SmtpServer
+from tests.vendors.apns import DEVICE, APNs
+from tests.vendors.fcm import FCM
 from tests.vendors.sendgrid import SendGrid
 from tests.vendors.twilio import Twilio
 from tests.vendors.vonage import Vonage
+from tests.vendors.webpush import PushService
 
 NAMES = list(registry.providers())
 STORES = {"notifications", "sandbox_messages"}
@@ -83,7 +86,28 @@ def vendor_stand(vendor: type[SendGrid | Twilio | Vonage]) -> Iterator[Stand]:
         yield Stand(server.environment(), lambda: len(server.messages))
 
 
+@contextmanager
+def apns_stand(folder: Path) -> Iterator[Stand]:
+    with APNs() as server:
+        yield Stand(server.environment(folder), lambda: len(server.messages), f"apns:{DEVICE}")
+
+
+@contextmanager
+def fcm_stand(folder: Path) -> Iterator[Stand]:
+    with FCM() as server:
+        yield Stand(server.environment(folder), lambda: len(server.messages))
+
+
+@contextmanager
+def webpush_stand(folder: Path) -> Iterator[Stand]:
+    certificate = Certificate(folder)
+    with PushService(certificate.server_context(), certificate.path) as server:
+        yield Stand(server.environment(), lambda: len(server.messages), server.subscribe())
+
+
 STANDS = {
+    "apns": apns_stand,
+    "fcm": fcm_stand,
     "inbox": nothing_stand,
     "null": lambda folder: logged_stand(folder, "null"),
     "sandbox": lambda folder: logged_stand(folder, "sandbox"),
@@ -92,6 +116,7 @@ STANDS = {
     "twilio": lambda _: vendor_stand(Twilio),
     "vonage": lambda _: vendor_stand(Vonage),
     "webhook": webhook_stand,
+    "webpush": webpush_stand,
 }
 
 
@@ -233,9 +258,10 @@ def test_it_can_be_checked(stand: tuple[Provider, Stand]) -> None:
 
 
 def test_good_addresses_pass_and_bad_ones_are_explained(stand: tuple[Provider, Stand]) -> None:
-    provider, _ = stand
+    provider, where = stand
     for channel in provider.channels:
-        assert provider.check_address(channel, make_message(channel).address) is None
+        good = where.address or make_message(channel).address
+        assert provider.check_address(channel, good) is None
         assert provider.check_address(channel, "a\r\nb")
 
 

@@ -115,6 +115,14 @@ def test_what_is_not_json_is_a_400_on_every_route(acme: Client, raw: bytes) -> N
         (
             "PUT",
             "/v1/recipients/ada",
+            {"contact_points": [{"channel": "push", "address": "token"}]},
+            422,
+            "invalid_address",
+            "contact_points[0].address",
+        ),
+        (
+            "PUT",
+            "/v1/recipients/ada",
             {"contact_points": [{"channel": "email", "address": "a@example.com"}] * 2},
             422,
             "invalid_value",

@@ -10,6 +10,8 @@ from sqlalchemy import Connection
 
 from notifier import unsubscribe
 from notifier.store.migrate import versions
+from notifier.words import Channel
+from tests.channels.test_addresses import GOOD
 from tests.conftest import Database
 from tests.http.conftest import Client, event
 
@@ -40,6 +42,18 @@ def test_a_recipient_is_put_and_read_back_without_secrets(acme: Client) -> None:
         None,
     ]
     assert "secret" not in put.text
+
+
+def test_push_is_addressed_as_the_services_do(acme: Client) -> None:
+    addresses = [address for channel, address in GOOD if channel is Channel.PUSH]
+    points = [{"channel": "push", "address": address} for address in addresses]
+    put = acme("PUT", "/v1/recipients/ada", {"contact_points": points})
+    assert put.status_code == 200, put.text
+    assert [point["address"] for point in put.json()["contact_points"]] == addresses
+    for address in addresses:
+        audience = {"addresses": [{"channel": "push", "address": address}]}
+        emitted = acme("POST", "/v1/events", event(audience=audience))
+        assert emitted.status_code in (200, 201, 202), emitted.text
 
 
 def test_many_recipients_are_put_at_once_or_none(database: Database, acme: Client) -> None:

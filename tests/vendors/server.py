@@ -1,6 +1,7 @@
 """What the stand-ins share: a real HTTP/1.1 server on loopback, and faults on request."""
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -46,9 +47,10 @@ class Vendor:
     before: called with each request before it has any effect; what it returns is the answer.
     after: called once the request took effect; what it returns is answered instead.
     latency: seconds before every answer. connections: how many were opened.
+    tls: speaks it, with what this holds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
         self.before: Callable[[Asked], Said | None] = lambda _: None
         self.after: Callable[[Asked], Said | None] = lambda _: None
@@ -113,7 +115,10 @@ class Vendor:
                 """A client that goes away in the middle is part of the tests."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
     def answer(self, asked: Asked) -> Said:
