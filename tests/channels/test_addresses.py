@@ -8,6 +8,7 @@ from hypothesis.provisional import domains
 
 from notifier.channels.addresses import ascii_email, check_address
 from notifier.words import Channel
+from tests.conftest import Database
 
 GOOD = [
     (Channel.EMAIL, "ada@example.com"),
@@ -19,6 +20,17 @@ GOOD = [
     (Channel.WEBHOOK, "https://example.com/hook?x=1"),
     (Channel.WEBHOOK, "http://[2a00::1]:8080/"),
     (Channel.SLACK, "#general"),
+    (Channel.SLACK, "#überraschung-2_b"),
+    (Channel.SLACK, "C0123456789"),
+    (Channel.SLACK, "G0123456789"),
+    (Channel.SLACK, "D0123456789"),
+    (Channel.SLACK, "U0123456789"),
+    (Channel.SLACK, "W0123456789"),
+    (Channel.SLACK, "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXX"),
+    (Channel.TEAMS, "https://prod-1.westeurope.logic.azure.com:443/workflows/1/run?sp=%2Fa&sig=b"),
+    (Channel.TEAMS, "https://a.09.environment.api.powerplatform.com/powerautomate/workflows/1"),
+    (Channel.APPRISE, "json://user:password@example.com/path?+X-Own=1"),
+    (Channel.APPRISE, "JSONS://example.com"),
     (Channel.PUSH, "x" * 2048),
     (Channel.INAPP, "user-1"),
 ]
@@ -45,7 +57,31 @@ BAD = [
     (Channel.WEBHOOK, "https://example.com/a b"),
     (Channel.SLACK, ""),
     (Channel.SLACK, "   "),
+    (Channel.SLACK, "general"),
+    (Channel.SLACK, "#"),
+    (Channel.SLACK, "#two words"),
+    (Channel.SLACK, "#" + "x" * 81),
+    (Channel.SLACK, "c0123456789"),
+    (Channel.SLACK, "B0123456789"),
+    (Channel.SLACK, "@ada"),
+    (Channel.SLACK, "http://hooks.slack.com/services/T/B/x"),
+    (Channel.SLACK, "https://hooks.slack.com/services/"),
+    (Channel.SLACK, "https://hooks.slack.com/services/T/B/x?y"),
+    (Channel.SLACK, "https://hooks.slack.com.example.com/services/T/B/x"),
+    (Channel.SLACK, "https://hooks.slack.com/workflows/T/B/x"),
     (Channel.TEAMS, "a\x00b"),
+    (Channel.TEAMS, "http://prod-1.westeurope.logic.azure.com/workflows/1"),
+    (Channel.TEAMS, "https://user:word@prod-1.westeurope.logic.azure.com/"),
+    (Channel.TEAMS, "https:///workflows"),
+    (Channel.TEAMS, "https://example.com/a b"),
+    (Channel.APPRISE, "json"),
+    (Channel.APPRISE, "json://"),
+    (Channel.APPRISE, "json://a b"),
+    (Channel.APPRISE, "syslog://localhost"),
+    (Channel.APPRISE, "dbus://"),
+    (Channel.APPRISE, "windows://x"),
+    (Channel.APPRISE, "file:///etc/passwd"),
+    (Channel.APPRISE, "https://example.com/"),
     (Channel.PUSH, "x" * 2049),
     (Channel.APPRISE, "a\u2028b"),
 ]
@@ -59,6 +95,15 @@ def test_addresses_of_the_right_form_pass(channel: Channel, address: str) -> Non
 @pytest.mark.parametrize(("channel", "address"), BAD)
 def test_others_are_told_what_was_expected(channel: Channel, address: str) -> None:
     assert check_address(channel, address)
+
+
+def test_the_database_agrees_about_slack_teams_and_apprise(database: Database) -> None:
+    chat = {Channel.SLACK, Channel.TEAMS, Channel.APPRISE}
+    question = "SELECT notifier.address_problem(%s, %s)"
+    for channel, address in GOOD + BAD:
+        if channel in chat and "\x00" not in address:
+            problem = database.one(question, str(channel), address)
+            assert (problem is None) == ((channel, address) in GOOD), address
 
 
 @settings(deadline=None)

@@ -1,0 +1,16 @@
+"""Addresses of Slack, Teams and Apprise are checked where they enter."""
+
+from migrations.source import install
+
+revision = "0014"
+down_revision = "0013"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    install("address_problem", 2)
+
+
+def downgrade() -> None:
+    install("address_problem", 1)
