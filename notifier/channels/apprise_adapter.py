@@ -27,7 +27,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import notifier
 from notifier.channels import addresses, apprise_services, crew, egress, variables, wire
 from notifier.channels.contract import MayStart, Message, Outcomes, Provider
 from notifier.errors import SettingError
@@ -183,7 +182,7 @@ class Child:
             "HOME": "/nonexistent",
             "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": str(Path(notifier.__file__).parents[1]),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "notifier.channels.apprise_child", *arguments],

@@ -33,7 +33,8 @@ def compose(message: Message, *, button: bool) -> dict[str, Any]:
     button: whether a press would reach us; without it, only the link acknowledges.
     """
     title, text = message.parts.get("title", "").strip(), message.parts["text"].strip()
-    url, links = message.parts.get("url", "").strip(), []
+    url = message.parts.get("url", "").strip()
+    links: list[str] = []
     if _WEB.fullmatch(url) and len(escape(url)) <= LONGEST_LINK:
         links.append(_link(url, "Open"))
     elif url:
@@ -74,7 +75,8 @@ def _whole(escaped: str, most: int) -> int:
 
 def _pieces(text: str, room: int) -> list[str]:
     """The text escaped, in at most `room` pieces cut at line ends or blanks where there are any."""
-    rest, found = escape(text), []
+    rest = escape(text)
+    found: list[str] = []
     while len(rest) > LONGEST_TEXT and len(found) < room - 1:
         at = rest.rfind("\n", 1, LONGEST_TEXT)
         if at < 0:
