@@ -214,6 +214,18 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
         {"audience": {"addresses": [{"channel": "push", "address": "APA91b"}]}},
         ("invalid_address", "audience.addresses[0].address"),
     ),
+    "malformed Slack channel": (
+        {"audience": {"addresses": [{"channel": "slack", "address": "general"}]}},
+        ("invalid_address", "audience.addresses[0].address"),
+    ),
+    "Teams without TLS": (
+        {"audience": {"addresses": [{"channel": "teams", "address": "http://x.logic.azure.com"}]}},
+        ("invalid_address", "audience.addresses[0].address"),
+    ),
+    "Apprise on this machine": (
+        {"audience": {"addresses": [{"channel": "apprise", "address": "syslog://localhost"}]}},
+        ("invalid_address", "audience.addresses[0].address"),
+    ),
     "unknown lane": ({"options": {"lane": "fast"}}, ("invalid_option", "lane")),
     "unknown source": ({"options": {"source": "moon"}}, ("invalid_option", "source")),
     "key too long": (

@@ -1,4 +1,6 @@
 -- What an address should look like, where it can not be one of its channel; NULL where it can.
+-- Of an Apprise URL only the form is looked at, and that it does not name a service of this machine:
+-- which services there are, the worker knows.
 CREATE OR REPLACE FUNCTION notifier.address_problem(channel text, address text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
@@ -20,4 +22,12 @@ RETURN CASE
             AND address ~ '"p256dh"[[:space:]]*:[[:space:]]*"[A-Za-z0-9_-]{87}=?"'
             AND address ~ '"auth"[[:space:]]*:[[:space:]]*"[A-Za-z0-9_-]{22}(==)?"')
         THEN 'fcm:<registration token>, apns:<device token in hexadecimal>, or a Web Push subscription as JSON (endpoint, keys.p256dh, keys.auth)'
+    WHEN channel = 'slack' AND address !~
+        '^([CDGUW][A-Z0-9]{2,20}|#[^[:space:]#@<>&,]{1,80}|https://hooks\.slack\.com/services/[^[:space:]?#]+)$'
+        THEN 'a Slack id (C0123456789), a channel (#general) or the URL of an incoming webhook (https://hooks.slack.com/services/T/B/x)'
+    WHEN channel = 'teams' AND address !~ '^https://[^/?#@[:space:]]+([/?#][^[:space:]]*)?$'
+        THEN 'the https URL of a Teams workflow''s webhook'
+    WHEN channel = 'apprise' AND (address !~ '^[A-Za-z0-9]{1,32}://[^[:space:]]+$'
+        OR address ~* '^(dbus|file|gio|glib|gnome|https?|kde|macosx|qt|syslog|windows)://')
+        THEN 'an Apprise URL of a service reached over the network (tgram://token/chat)'
 END;

@@ -6,7 +6,7 @@ Used where an address enters (API, audience) and once more before it goes on the
 import re
 from urllib.parse import urlsplit
 
-from notifier.channels import push
+from notifier.channels import apprise_services, push
 from notifier.words import Channel
 
 LONGEST = 2048
@@ -21,11 +21,31 @@ _PLAIN_EMAIL = re.compile(
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 """ITU-T E.164: country code and number, 15 digits at most; none real is below 7."""
 
+SLACK_HOOK = "https://hooks.slack.com/services/"
+"""How an incoming webhook's URL begins; the rest of it is a secret."""
+
+_SLACK = re.compile(
+    r"[CDGUW][A-Z0-9]{2,20}"
+    r"|#[^\s#@<>&,]{1,80}"
+    rf"|{re.escape(SLACK_HOOK)}[^\s?#]+"
+)
+"""The id of a conversation or a person, a channel's name, or an incoming webhook."""
+
+_SERVICE = re.compile(r"([A-Za-z0-9]{1,32})://[^\s]+")
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 EXPECTED_EMAIL = "an e-mail address such as name@example.com"
 EXPECTED_PHONE = "a phone number in E.164, such as +4915112345678"
 EXPECTED_URL = "an http or https URL with a host and without user name or password"
+EXPECTED_SLACK = (
+    "a Slack id such as C0123456789, a channel such as #general, "
+    f"or the URL of an incoming webhook ({SLACK_HOOK}…)"
+)
+EXPECTED_TEAMS = "the https URL of a Teams workflow's webhook"
+EXPECTED_APPRISE = (
+    "an Apprise URL of a service reached over the network, such as tgram://token/chat"
+)
 EXPECTED_TEXT = f"1 to {LONGEST} characters, none of them a control character"
 
 
@@ -41,6 +61,9 @@ def check_address(channel: Channel, address: str) -> str | None:
             Channel.VOICE: EXPECTED_PHONE,
             Channel.WEBHOOK: EXPECTED_URL,
             Channel.PUSH: push.EXPECTED,
+            Channel.SLACK: EXPECTED_SLACK,
+            Channel.TEAMS: EXPECTED_TEAMS,
+            Channel.APPRISE: EXPECTED_APPRISE,
         }.get(channel, EXPECTED_TEXT)
     match channel:
         case Channel.EMAIL:
@@ -51,6 +74,26 @@ def check_address(channel: Channel, address: str) -> str | None:
             return None if _is_url(address) else EXPECTED_URL
         case Channel.PUSH:
             return push.check(address)
+        case Channel.SLACK:
+            return None if _SLACK.fullmatch(address) else EXPECTED_SLACK
+        case Channel.TEAMS:
+            is_https = address.startswith("https://") and _is_url(address)
+            return None if is_https else EXPECTED_TEAMS
+        case Channel.APPRISE:
+            return _apprise_problem(address)
+    return None
+
+
+def _apprise_problem(address: str) -> str | None:
+    """The service is looked for by its name only: whether Apprise can make anything of the rest is
+    known where it is loaded, in the worker that sends.
+    """
+    found = _SERVICE.fullmatch(address)
+    if found is None:
+        return EXPECTED_APPRISE
+    service = found[1].lower()
+    if service not in apprise_services.NETWORK:
+        return f"{EXPECTED_APPRISE}; {service}:// is none that is allowed"
     return None
 
 

@@ -136,11 +136,15 @@ Fact = Told | Replied | Acknowledged
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a call back says, and what its provider wants to read in answer."""
+    """What a call back says, and what its provider wants to read in answer.
+
+    status: of the answer, where it must not be 204 although there is no text.
+    """
 
     facts: Sequence[Fact]
     answer: str = ""
     media_type: str = "text/plain"
+    status: int | None = None
 
 
 MayStart = Callable[[], bool]

@@ -52,4 +52,5 @@ def _keep(provider: Provider, call: Call) -> Response:
         with connect() as connection, connection.begin():
             callbacks.keep(connection, provider.name, heard.facts)
         poke.poke()
-    return Response(heard.answer, 200 if heard.answer else 204, media_type=heard.media_type)
+    status = heard.status or (200 if heard.answer else 204)
+    return Response(heard.answer, status, media_type=heard.media_type)

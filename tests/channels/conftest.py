@@ -27,6 +27,9 @@ ADDRESSES = {
     Channel.VOICE: "+4915112345678",
     Channel.PUSH: "fcm:cXk3Zr:APA91bF-token_1",
     Channel.WEBHOOK: "https://example.com/hook",
+    Channel.SLACK: "C0123456789",
+    Channel.TEAMS: "https://prod-1.westeurope.logic.azure.com:443/workflows/1/triggers/manual/run",
+    Channel.APPRISE: "json://example.com/hook",
 }
 
 MakeMessage = Callable[..., Message]

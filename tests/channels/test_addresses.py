@@ -8,6 +8,7 @@ from hypothesis.provisional import domains
 
 from notifier.channels.addresses import ascii_email, check_address
 from notifier.words import Channel
+from tests.conftest import Database
 
 # The keys of RFC 8291, 5.
 P256DH = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
@@ -30,6 +31,17 @@ GOOD = [
     (Channel.PUSH, "apns:" + "0aF1" * 16),
     (Channel.PUSH, SUBSCRIPTION),
     (Channel.PUSH, SUBSCRIPTION.replace('"}}', '=="}, "expirationTime": null}')),
+    (Channel.SLACK, "#überraschung-2_b"),
+    (Channel.SLACK, "C0123456789"),
+    (Channel.SLACK, "G0123456789"),
+    (Channel.SLACK, "D0123456789"),
+    (Channel.SLACK, "U0123456789"),
+    (Channel.SLACK, "W0123456789"),
+    (Channel.SLACK, "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXX"),
+    (Channel.TEAMS, "https://prod-1.westeurope.logic.azure.com:443/workflows/1/run?sp=%2Fa&sig=b"),
+    (Channel.TEAMS, "https://a.09.environment.api.powerplatform.com/powerautomate/workflows/1"),
+    (Channel.APPRISE, "json://user:password@example.com/path?+X-Own=1"),
+    (Channel.APPRISE, "JSONS://example.com"),
     (Channel.INAPP, "user-1"),
 ]
 
@@ -55,6 +67,18 @@ BAD = [
     (Channel.WEBHOOK, "https://example.com/a b"),
     (Channel.SLACK, ""),
     (Channel.SLACK, "   "),
+    (Channel.SLACK, "general"),
+    (Channel.SLACK, "#"),
+    (Channel.SLACK, "#two words"),
+    (Channel.SLACK, "#" + "x" * 81),
+    (Channel.SLACK, "c0123456789"),
+    (Channel.SLACK, "B0123456789"),
+    (Channel.SLACK, "@ada"),
+    (Channel.SLACK, "http://hooks.slack.com/services/T/B/x"),
+    (Channel.SLACK, "https://hooks.slack.com/services/"),
+    (Channel.SLACK, "https://hooks.slack.com/services/T/B/x?y"),
+    (Channel.SLACK, "https://hooks.slack.com.example.com/services/T/B/x"),
+    (Channel.SLACK, "https://hooks.slack.com/workflows/T/B/x"),
     (Channel.TEAMS, "a\x00b"),
     (Channel.PUSH, "fcm:" + "x" * 2045),
     (Channel.PUSH, "fcm:"),
@@ -73,6 +97,18 @@ BAD = [
     (Channel.PUSH, SUBSCRIPTION.replace(P256DH, "A" + P256DH[1:])),
     (Channel.PUSH, SUBSCRIPTION.replace(P256DH, P256DH[:-4] + "AAAA")),
     (Channel.PUSH, SUBSCRIPTION.replace('"BTBZ', '"TBZ')),
+    (Channel.TEAMS, "http://prod-1.westeurope.logic.azure.com/workflows/1"),
+    (Channel.TEAMS, "https://user:word@prod-1.westeurope.logic.azure.com/"),
+    (Channel.TEAMS, "https:///workflows"),
+    (Channel.TEAMS, "https://example.com/a b"),
+    (Channel.APPRISE, "json"),
+    (Channel.APPRISE, "json://"),
+    (Channel.APPRISE, "json://a b"),
+    (Channel.APPRISE, "syslog://localhost"),
+    (Channel.APPRISE, "dbus://"),
+    (Channel.APPRISE, "windows://x"),
+    (Channel.APPRISE, "file:///etc/passwd"),
+    (Channel.APPRISE, "https://example.com/"),
     (Channel.APPRISE, "a\u2028b"),
 ]
 
@@ -85,6 +121,15 @@ def test_addresses_of_the_right_form_pass(channel: Channel, address: str) -> Non
 @pytest.mark.parametrize(("channel", "address"), BAD)
 def test_others_are_told_what_was_expected(channel: Channel, address: str) -> None:
     assert check_address(channel, address)
+
+
+def test_the_database_agrees_about_slack_teams_and_apprise(database: Database) -> None:
+    chat = {Channel.SLACK, Channel.TEAMS, Channel.APPRISE}
+    question = "SELECT notifier.address_problem(%s, %s)"
+    for channel, address in GOOD + BAD:
+        if channel in chat and "\x00" not in address:
+            problem = database.one(question, str(channel), address)
+            assert (problem is None) == ((channel, address) in GOOD), address
 
 
 @settings(deadline=None)

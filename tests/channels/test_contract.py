@@ -32,6 +32,8 @@ from tests.channels.smtp_server import SmtpServer
 from tests.vendors.apns import DEVICE, APNs
 from tests.vendors.fcm import FCM
 from tests.vendors.sendgrid import SendGrid
+from tests.vendors.slack import Slack
+from tests.vendors.teams import Teams
 from tests.vendors.twilio import Twilio
 from tests.vendors.vonage import Vonage
 from tests.vendors.webpush import PushService
@@ -66,6 +68,21 @@ def webhook_stand(_: Path) -> Iterator[Stand]:
 
 
 @contextmanager
+def teams_stand(folder: Path) -> Iterator[Stand]:
+    certificate = Certificate(folder)
+    with Teams(certificate.server_context(), certificate.path) as server:
+        yield Stand(server.environment(), lambda: len(server.messages), server.address)
+
+
+@contextmanager
+def apprise_stand(_: Path) -> Iterator[Stand]:
+    with HttpServer() as server:
+        settings = {"SERVICES": "json", "ALLOW_NETWORKS": "127.0.0.0/8"}
+        environment = {f"NOTIFIER_APPRISE_{name}": value for name, value in settings.items()}
+        yield Stand(environment, lambda: len(server.requests), f"json://127.0.0.1:{server.port}/")
+
+
+@contextmanager
 def logged_stand(folder: Path, name: str) -> Iterator[Stand]:
     log = folder / "calls"
     log.touch()
@@ -81,7 +98,7 @@ def nothing_stand(_: Path) -> Iterator[Stand]:
 
 
 @contextmanager
-def vendor_stand(vendor: type[SendGrid | Twilio | Vonage]) -> Iterator[Stand]:
+def vendor_stand(vendor: type[SendGrid | Slack | Twilio | Vonage]) -> Iterator[Stand]:
     with vendor() as server:
         yield Stand(server.environment(), lambda: len(server.messages))
 
@@ -107,12 +124,15 @@ def webpush_stand(folder: Path) -> Iterator[Stand]:
 
 STANDS = {
     "apns": apns_stand,
+    "apprise": apprise_stand,
     "fcm": fcm_stand,
     "inbox": nothing_stand,
     "null": lambda folder: logged_stand(folder, "null"),
     "sandbox": lambda folder: logged_stand(folder, "sandbox"),
     "smtp": smtp_stand,
     "sendgrid": lambda _: vendor_stand(SendGrid),
+    "slack": lambda _: vendor_stand(Slack),
+    "teams": teams_stand,
     "twilio": lambda _: vendor_stand(Twilio),
     "vonage": lambda _: vendor_stand(Vonage),
     "webhook": webhook_stand,

@@ -46,7 +46,7 @@ def test_one_instance_serves_all_its_channels() -> None:
 @pytest.mark.parametrize(
     ("value", "known"),
     [
-        ("email=sntp", "sandbox, sendgrid, smtp, twilio, vonage, webhook"),
+        ("email=sntp", "sandbox, sendgrid, slack, smtp, teams, twilio, vonage, webhook"),
         ("mail=smtp", "email, sms, push"),
         ("sms=smtp", "null, sandbox"),
         ("*=smtp", "null, sandbox"),
@@ -67,8 +67,8 @@ def test_a_wrong_word_is_answered_with_the_right_ones(value: str, known: str) ->
 def test_finding_the_providers_loads_no_heavy_module() -> None:
     program = (
         "import sys; from notifier.channels import registry; registry.choose({});"
-        "heavy = {'requests', 'twilio', 'cryptography', 'email_validator', 'sqlalchemy', 'celery',"
-        "'jwt', 'h2', 'hyperframe'};"
+        "heavy = {'apprise', 'requests', 'twilio', 'cryptography', 'email_validator'};"
+        "heavy |= {'sqlalchemy', 'celery', 'jwt', 'h2', 'hyperframe'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

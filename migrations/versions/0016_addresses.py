@@ -1,9 +1,9 @@
-"""Addresses of push are checked where they enter."""
+"""Addresses of push, Slack, Teams and Apprise are checked where they enter."""
 
 from migrations.source import install
 
-revision = "0014"
-down_revision = "0013"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
