@@ -29,7 +29,9 @@ from notifier.words import TRAITS, Channel, InDoubt
 from tests.channels.conftest import always, make_message
 from tests.channels.http_server import HttpServer
 from tests.channels.smtp_server import SmtpServer
+from tests.vendors.postmark import Postmark
 from tests.vendors.sendgrid import SendGrid
+from tests.vendors.ses import Ses
 from tests.vendors.twilio import Twilio
 from tests.vendors.vonage import Vonage
 
@@ -78,7 +80,7 @@ def nothing_stand(_: Path) -> Iterator[Stand]:
 
 
 @contextmanager
-def vendor_stand(vendor: type[SendGrid | Twilio | Vonage]) -> Iterator[Stand]:
+def vendor_stand(vendor: type[Postmark | SendGrid | Ses | Twilio | Vonage]) -> Iterator[Stand]:
     with vendor() as server:
         yield Stand(server.environment(), lambda: len(server.messages))
 
@@ -86,9 +88,11 @@ def vendor_stand(vendor: type[SendGrid | Twilio | Vonage]) -> Iterator[Stand]:
 STANDS = {
     "inbox": nothing_stand,
     "null": lambda folder: logged_stand(folder, "null"),
+    "postmark": lambda _: vendor_stand(Postmark),
     "sandbox": lambda folder: logged_stand(folder, "sandbox"),
     "smtp": smtp_stand,
     "sendgrid": lambda _: vendor_stand(SendGrid),
+    "ses": lambda _: vendor_stand(Ses),
     "twilio": lambda _: vendor_stand(Twilio),
     "vonage": lambda _: vendor_stand(Vonage),
     "webhook": webhook_stand,
