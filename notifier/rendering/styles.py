@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator
 
 from notifier.rendering.filters import NotAllowed
-from notifier.rendering.markup import Masked, Tag, content, read
+from notifier.rendering.markup import MARK, Masked, Tag, content, read
 
 MAX_SOURCE = 256 * 1024
 """Characters of a source with its styles in its elements."""
-MAX_WORK = 50_000_000
+MAX_WORK = 16_000_000
 """Characters of the style sheets times elements: what matching them takes, and may put out."""
 
 _NUMBER = "data-notifier-element"
@@ -46,8 +46,9 @@ def inlined(source: str) -> str:
     styles = _styles(text, tags, elements, rules)
     pieces, done = [], 0
     for number, tag in enumerate(elements):
-        style = styles.get(number)
-        if style is None or style == tag.attribute("style"):
+        style, own = styles.get(number), tag.attribute("style") or ""
+        # One whose own is filled in whole (`style="{{ … }}"`) would lose it: it is no CSS yet.
+        if style is None or style == own or set(MARK.findall(own)) - set(MARK.findall(style)):
             continue
         # On one line, so that the lines an error names are the author's.
         written = f'"{html.escape(" ".join(style.split()))}"'

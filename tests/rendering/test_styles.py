@@ -76,6 +76,12 @@ def test_jinja_in_values_is_filled_in() -> None:
     assert body.endswith(' title="&#34;">&lt;b&gt;</p>')
 
 
+def test_a_style_that_is_filled_in_whole_is_not_lost() -> None:
+    for own in ("{{ extra }}", "color: blue; {{ extra }}"):
+        source = f'<style>p {{ margin: 0 }}</style><p style="{own}">a</p>'
+        assert inlined(source) == source
+
+
 def test_what_depends_on_the_mail_is_left_to_the_sheet() -> None:
     made = inlined(
         f"{SHEET}<style>{{% if dark %}}i {{ color: white }}{{% endif %}} u {{ color: {{% if dark %}}a{{% endif %}} }}</style>"
@@ -136,6 +142,7 @@ def test_the_catalogue_carries_its_styles_itself() -> None:
     [
         "<style>" + "p{color:red}" * 5000 + "</style>" + "<p>" * 20_000,
         "<style>p{--a:" + "x" * 20_000 + "}</style>" + "<p>" * 2_000,
+        "<style>p{--a:" + "x" * 7_900 + "}</style>" + "<p>" * 2_000,
         "<style>p{color:red}</style>" + "<a \"'" * 20_000,
         "<style>p{color:red}</style>" + "<a b='" * 20_000,
         "<style>" * 15_000,
