@@ -78,12 +78,12 @@ RECORD_STATUS: dict[str, Status | None] = {
 }
 
 # https://postmarkapp.com/developer/api/bounce-api#bounce-types: the `Type` of a bounce. Those that
-# are not listed say that it did not arrive, and nothing of the address.
+# are not listed say that it did not arrive, and nothing of the address. `Transient` (delayed, or
+# undeliverable) is one of them: a delivery that follows overrules it.
 BOUNCE_STATUS: dict[str, Status | None] = {
     "HardBounce": Status.BOUNCED,
     "BadEmailAddress": Status.BOUNCED,
     "SpamComplaint": Status.COMPLAINED,
-    "Transient": None,  # delayed
     "Unsubscribe": None,
     "Subscribe": None,
     "AutoResponder": None,

@@ -259,7 +259,7 @@ def test_every_record_means_one_of_our_statuses(
 
 
 @pytest.mark.parametrize(
-    "kind", [*BOUNCE_STATUS, "SoftBounce", "DnsError", "Blocked", "SpamNotification", "Other"]
+    "kind", [*BOUNCE_STATUS, "Transient", "SoftBounce", "DnsError", "Blocked", "SpamNotification"]
 )
 def test_every_bounce_means_one_of_our_statuses(provider: Postmark, kind: str) -> None:
     expected = {
@@ -270,7 +270,7 @@ def test_every_bounce_means_one_of_our_statuses(provider: Postmark, kind: str) -
         "DnsError": Status.FAILED,
         "Blocked": Status.FAILED,
         "SpamNotification": Status.FAILED,
-        "Other": Status.FAILED,
+        "Transient": Status.FAILED,
     }
     given = record("Bounce", uuid.uuid4(), Type=kind, Details="550 5.1.1 unknown user")
     (told,) = provider.hear(call(given)).facts
