@@ -293,7 +293,7 @@ def _facts(record: Mapping[str, Any], word: str) -> list[Fact]:
     if not told and delivery is None:
         return []
     at = None
-    with suppress(ValueError, TypeError):
+    with suppress(StopIteration, ValueError, TypeError):
         at = datetime.fromisoformat(next(record[name] for name in _TIMES if name in record))
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
     failed = status in (Status.FAILED, Status.BOUNCED)

@@ -60,17 +60,17 @@ class Tag:
 
     def attribute(self, name: str) -> str | None:
         """Its value, without quotes and entities; None where it has none."""
-        span = self.value_span(name)
+        span = self.attribute_span(name)
         if span is None:
             return None
-        value = self._found.string[slice(*span)]
+        value = self._found.string[slice(*span)].partition("=")[2].strip()
         return html.unescape(value[1:-1] if value[0] in "\"'" else value)
 
-    def value_span(self, name: str) -> tuple[int, int] | None:
-        """Where its value stands, quotes included; None where it has none."""
+    def attribute_span(self, name: str) -> tuple[int, int] | None:
+        """Where it stands with its value; None where it has none."""
         for each in _ATTRIBUTE.finditer(self._found.string, *self.inside):
             if each[1].lower() == name and each[2] is not None:
-                return each.span(2)
+                return each.span()
         return None
 
 

@@ -10,15 +10,19 @@ import re
 from collections.abc import Iterator
 
 from notifier.rendering.filters import NotAllowed
-from notifier.rendering.markup import MARK, Masked, Tag, content, read
+from notifier.rendering.markup import Masked, Tag, content, read
 
 MAX_SOURCE = 256 * 1024
 """Characters of a source with its styles in its elements."""
 MAX_WORK = 16_000_000
 """Characters of the style sheets times elements: what matching them takes, and may put out."""
+LONGEST = 2_000
+"""Characters of the selectors of one rule; longer ones stay in the sheet."""
 
 _NUMBER = "data-notifier-element"
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_COMMA = re.compile(r",(?![^(\[]*[)\]])")
+"""Between selectors, not inside of one."""
 _QUOTED = re.compile(r"""\[[^\]]*\]|"[^"]*"|'[^']*'""")
 # What depends on an element's state or place can not be told before there is a mail: how many rows
 # a loop will make, say. It stays in the style sheet alone, as do rules for screens (@media).
@@ -46,15 +50,16 @@ def inlined(source: str) -> str:
     styles = _styles(text, tags, elements, rules)
     pieces, done = [], 0
     for number, tag in enumerate(elements):
-        style, own = styles.get(number), tag.attribute("style") or ""
-        # One whose own is filled in whole (`style="{{ … }}"`) would lose it: it is no CSS yet.
-        if style is None or style == own or set(MARK.findall(own)) - set(MARK.findall(style)):
+        style = styles.get(number)
+        if style is None:
             continue
-        # On one line, so that the lines an error names are the author's.
-        written = f'"{html.escape(" ".join(style.split()))}"'
-        span = tag.value_span("style")
+        # On one line, so that the lines an error names are the author's. What the element says
+        # itself comes last, and so wins.
+        joined = "; ".join([" ".join(style.rstrip("; ").split()), tag.attribute("style") or ""])
+        written = f'style="{html.escape(joined.removesuffix("; "))}"'
+        span = tag.attribute_span("style")
         if span is None:
-            span, written = (tag.inside[0], tag.inside[0]), f" style={written}"
+            span, written = (tag.inside[0], tag.inside[0]), f" {written}"
         pieces += [text[done : span[0]], written]
         done = span[1]
     result = masked.source("".join([*pieces, text[done:]]))
@@ -80,9 +85,9 @@ def _rules(masked: Masked, sheet: str) -> Iterator[str]:
             at += 1
         declarations = sheet[begins : at - 1].strip()
         plain = not selectors.startswith("@") and "{" not in declarations
-        if not plain or "(" in selectors or masked.has_statement(selectors + declarations):
+        if not plain or len(selectors) > LONGEST or masked.has_statement(selectors + declarations):
             continue
-        each = [selectors] if "[" in selectors else selectors.split(",")
+        each = _COMMA.split(selectors)
         holding = [one for one in each if not _DEPENDS.search(_QUOTED.sub("", one))]
         if holding and declarations:
             yield f"{','.join(holding)} {{ {declarations} }}"
@@ -101,20 +106,21 @@ def _styles(text: str, tags: list[Tag], elements: list[Tag], rules: str) -> dict
             done += len(content(text, tag))
         if tag.name in ("style", "link"):
             continue
-        number = numbers.get(tag.start)
-        at = tag.inside[0]
+        number, at = numbers.get(tag.start), tag.inside[0]
         pieces.append(text[tag.start : at])
         if number is not None:
             pieces.append(f' {_NUMBER}="{number}"')
-        pieces.append(text[at : tag.end])
+        # Its own style is no CSS yet where Jinja fills it in.
+        own = tag.attribute_span("style") or (at, at)
+        pieces += [text[at : own[0]], text[own[1] : tag.end]]
     pieces.append(text[done:])
     inliner = css_inline.CSSInliner(
         inline_style_tags=False, load_remote_stylesheets=False, extra_css=rules
     )
     try:
         made = inliner.inline("".join(pieces))
-    except ValueError as fault:
-        raise NotAllowed(f"has a style sheet that can not be read: {fault}") from fault
+    except ValueError:
+        return {}  # what can not be read stays in the sheet, for the client to make sense of
     styles = {}
     for tag in read(made):
         if isinstance(tag, Tag):

@@ -197,7 +197,7 @@ class Ses(Vendor):
         }
 
 
-def record(word: str, delivery: uuid.UUID | None = None, **particulars: Any) -> dict[str, Any]:
+def record(word: str, delivery: uuid.UUID | None = None, /, **particulars: Any) -> dict[str, Any]:
     """An event as SES publishes it, with the particulars of its kind under their own name."""
     tags = {"ses:configuration-set": [SET], "ses:from-domain": ["example.org"]}
     if delivery is not None:
