@@ -87,6 +87,10 @@ class Misunderstood(Exception):
     """A call back that is signed well, but is not what its provider sends. The text says why."""
 
 
+class NotNow(Exception):
+    """A call back that can not be checked now, and should come again. The text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a provider says became of a message.
@@ -216,7 +220,7 @@ class Provider(ABC):
     def hear(self, call: Call) -> Heard:
         """Read what the provider calls back with, its signature first.
 
-        Raises `Forged`, or `Misunderstood` for what it does not send.
+        Raises `Forged`, `Misunderstood` for what it does not send, or `NotNow`.
         """
         raise Misunderstood(f"{self.name} does not call back")
 

@@ -1,12 +1,14 @@
 """E-mail by SMTP submission, over a few kept connections."""
 
+import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from smtplib import SMTPException
 
-from notifier.channels import addresses, crew, variables, wire
+from notifier.channels import addresses, crew, dkim, variables, wire
 from notifier.channels.contract import MayStart, Message, Outcomes, Provider
 from notifier.channels.mime import Composer, Sender
 from notifier.channels.smtp_session import NoSession, Server, Session
@@ -23,9 +25,15 @@ FROM = "NOTIFIER_SMTP_FROM"
 CONNECTIONS = "NOTIFIER_SMTP_CONNECTIONS"
 TIMEOUT = "NOTIFIER_SMTP_TIMEOUT_SECONDS"
 CA_FILE = "NOTIFIER_SMTP_CA_FILE"
+DKIM_KEY = "NOTIFIER_SMTP_DKIM_KEY"
+DKIM_SELECTOR = "NOTIFIER_SMTP_DKIM_SELECTOR"
+DKIM_DOMAIN = "NOTIFIER_SMTP_DKIM_DOMAIN"
 
 USUAL_PORT = {"starttls": 587, "tls": 465, "none": 25}
 """RFC 6409 (submission), RFC 8314 (submission over TLS), RFC 5321."""
+
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DNS_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 
 
 class Smtp(Provider):
@@ -41,10 +49,12 @@ class Smtp(Provider):
         *,
         connections: int = 4,
         deadline: timedelta = timedelta(seconds=15),
+        signer: dkim.Signer | None = None,
     ) -> None:
         self.deadline = deadline
         self._server = server
         self._sender = sender
+        self._signer = signer
         self.at_once = connections
         self._idle: deque[Session] = deque()
 
@@ -84,6 +94,7 @@ class Smtp(Provider):
             sender,
             connections=variables.whole(environment, CONNECTIONS, 4, 1, 32),
             deadline=timedelta(seconds=variables.whole(environment, TIMEOUT, 15, 1, 25)),
+            signer=_signer(environment, sender),
         )
 
     @classmethod
@@ -98,6 +109,9 @@ class Smtp(Provider):
             CONNECTIONS,
             TIMEOUT,
             CA_FILE,
+            DKIM_KEY,
+            DKIM_SELECTOR,
+            DKIM_DOMAIN,
         )
 
     def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
@@ -139,6 +153,8 @@ class Smtp(Provider):
         composed = composer.compose(message, recipient)
         if isinstance(composed, Rejected):
             return composed
+        if self._signer is not None:
+            composed = self._signer.signed(composed)
         return self._transmit(recipient, stuffed(composed), ends)
 
     def _transmit(self, recipient: str, data: bytes, ends: float) -> Outcome:
@@ -181,6 +197,30 @@ class Smtp(Provider):
         else:
             self._idle.append(session)
         return outcome
+
+
+def _signer(environment: Mapping[str, str], sender: Sender) -> dkim.Signer | None:
+    """What signs the mail, where the environment gives a key; for the From's domain unless said."""
+    given = variables.together(environment, DKIM_KEY, DKIM_SELECTOR)
+    domain = variables.text(environment, DKIM_DOMAIN)
+    if given is None:
+        if domain is not None:
+            raise SettingError(DKIM_KEY, f"a value, because of {DKIM_DOMAIN}")
+        return None
+    selector = given[1]
+    for variable, name in ((DKIM_SELECTOR, selector), (DKIM_DOMAIN, domain or sender.domain)):
+        if not _DNS_NAME.fullmatch(name):
+            raise SettingError(variable, "a DNS name in ASCII")
+    file = variables.existing_file(environment, DKIM_KEY)
+    assert file is not None
+    try:
+        return dkim.Signer(domain or sender.domain, selector, Path(file).read_bytes())
+    except (ValueError, OSError) as fault:
+        expected = (
+            f"a PEM file with a private key that is not encrypted: RSA of at least "
+            f"{dkim.LEAST_BITS} bits, or Ed25519"
+        )
+        raise SettingError(DKIM_KEY, expected) from fault
 
 
 def stuffed(data: bytes) -> bytes:

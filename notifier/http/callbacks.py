@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from notifier import callbacks, poke
-from notifier.channels.contract import Call, Forged, Misunderstood, Provider
+from notifier.channels.contract import Call, Forged, Misunderstood, NotNow, Provider
 from notifier.http.problems import Fault
 from notifier.log import logger
 from notifier.settings import settings
@@ -45,6 +45,9 @@ def _keep(provider: Provider, call: Call) -> Response:
     except Forged as fault:
         log.warning("forged", provider=provider.name, why=str(fault))
         raise Fault(403, "forged", f"{provider.name}: {fault}") from None
+    except NotNow as fault:
+        log.warning("not_now", provider=provider.name, why=str(fault))
+        raise Fault(503, "not_now", f"{provider.name}: {fault}") from None
     except Misunderstood as fault:
         log.error("misunderstood", provider=provider.name, why=str(fault), bytes=len(call.body))
         return Response(status_code=204)

@@ -76,7 +76,8 @@ def check_template(
     problems = []
     for name, source in parts.items():
         try:
-            compile_template({name: source})
+            # With a text, or one would be made of `html` here.
+            compile_template({"text": "", name: source})
         except RenderError as error:
             problems.append(str(error))
             continue
@@ -86,7 +87,10 @@ def check_template(
         ]
     if problems:
         return problems
-    template = compile_template(parts)
+    try:
+        template = compile_template(parts)
+    except RenderError as error:
+        return [str(error)]
     for payload, which in (
         (sample, "with the example"),
         (required_only(sample, schema), "with the required fields only"),

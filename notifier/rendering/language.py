@@ -140,13 +140,14 @@ class Language(ImmutableSandboxedEnvironment):
     context_class = Scope
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 
-    def __init__(self, *, autoescape: bool) -> None:
+    def __init__(self, *, autoescape: bool, trims: bool = True) -> None:
+        """trims: whether a line that holds a statement and nothing else leaves no line behind."""
         super().__init__(
             autoescape=autoescape,
             undefined=Missing,
             finalize=printable,
-            trim_blocks=True,
-            lstrip_blocks=True,
+            trim_blocks=trims,
+            lstrip_blocks=trims,
         )
         self.globals = dict(GLOBALS)
         self.filters = {**FILTERS, "joined": joined, "counted": counted}
@@ -199,10 +200,10 @@ def counted(context: Scope, items: Iterable[Any]) -> Iterator[Any]:
         yield item
 
 
-def parse(language: Language, source: str, part: str) -> nodes.Template:
+def parse(language: Language, source: str, part: str, longest: int = MAX_SOURCE) -> nodes.Template:
     """The syntax tree of a part, refused where it leaves the language."""
-    if len(source) > MAX_SOURCE:
-        raise NotAllowed(f"is longer than {MAX_SOURCE} characters")
+    if len(source) > longest:
+        raise NotAllowed(f"is longer than {longest} characters")
     if source.count("{{") + source.count("{%") > MAX_TAGS:
         raise NotAllowed(f"holds more than {MAX_TAGS} tags")
     tree = language.parse(source, part)

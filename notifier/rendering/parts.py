@@ -27,7 +27,7 @@ _TEXT = Parts(("text",))
 _GLANCED = Parts(("text",), ("title", "url"))
 
 PARTS: Mapping[str, Parts] = {
-    Channel.EMAIL: Parts(("subject", "text"), ("html",)),
+    Channel.EMAIL: Parts(("subject",), ("text", "html")),
     Channel.SMS: _TEXT,
     Channel.PUSH: _GLANCED,
     Channel.INAPP: Parts(("title", "message")),
@@ -52,12 +52,16 @@ def check_parts(channel: str, parts: Mapping[str, str]) -> list[str]:
         for name in parts
         if name not in has.required + has.optional
     ]
+    if channel == Channel.EMAIL and not parts.keys() & {"text", "html"}:
+        problems.append("text or html is missing: a mail says something")
     return problems
 
 
 def check_rendered(channel: str, rendered: Mapping[str, str]) -> list[str]:
     """What would keep a rendered message from going out by the channel."""
     problems = [f"{name} is empty" for name in PARTS[channel].required if not rendered[name]]
+    if channel == Channel.EMAIL and not rendered["text"]:
+        problems.append("text is empty")
     if url := rendered.get("url"):
         try:
             link(url)

@@ -12,6 +12,7 @@ from jinja2 import nodes
 from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 
 from notifier.errors import NotifierError
+from notifier.rendering import styles
 from notifier.rendering.filters import NotAllowed
 from notifier.rendering.language import (
     DEADLINE,
@@ -22,6 +23,7 @@ from notifier.rendering.language import (
     parse,
     with_limits,
 )
+from notifier.rendering.plain import text_of, tidied
 
 MAX_OUTPUT = 256 * 1024
 """Characters of a rendered part."""
@@ -34,6 +36,8 @@ _ONE_LINE = {"subject": MAX_LINE, "title": MAX_LINE, "url": MAX_URL}
 
 _PLAIN = Language(autoescape=False)
 _HTML = Language(autoescape=True)
+_MADE = Language(autoescape=False, trims=False)
+"""Of texts that are made of HTML."""
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -58,6 +62,8 @@ class _Part:
     root: Callable[[Scope], Iterator[str]]
     one_line: bool
     limit: int
+    made: bool
+    """Whether it is a text that was made of HTML."""
     paths: tuple[tuple[int, str], ...]
     """Every variable the source writes, with its line; what an error may name."""
 
@@ -104,6 +110,8 @@ def _render(part: _Part, values: dict[str, Any], budget: Budget) -> str:
         if not len(chunks) & 63 and perf_counter() > budget.deadline:
             raise NotAllowed(f"took more than {DEADLINE} s")
     text = "".join(chunks)
+    if part.made:
+        text = tidied(text)
     if part.one_line:
         if not text.isprintable():
             text = _CONTROLS.sub(" ", text)
@@ -114,12 +122,16 @@ def _render(part: _Part, values: dict[str, Any], budget: Budget) -> str:
 def compile_template(parts: Mapping[str, str]) -> Template:
     """The template of these sources by part name. Costs milliseconds: keep it per version.
 
-    Raises RenderError for the first part that is not valid.
+    Style sheets of `html` are put into its elements. Where there is `html` and no `text`, a text is
+    made of it. Raises RenderError for the first part that is not valid.
     """
     compiled = []
     for name, source in parts.items():
         try:
-            compiled.append(_compile(name, source))
+            language = _HTML if name == "html" else _PLAIN
+            compiled.append(_compile(name, source, language))
+            if name == "html" and "text" not in parts:
+                compiled.append(_made_text(source))
             continue
         except TemplateSyntaxError as error:
             failure = RenderError(name, error.lineno, error.message or "is not valid")
@@ -132,10 +144,20 @@ def compile_template(parts: Mapping[str, str]) -> Template:
     return Template(tuple(compiled))
 
 
-def _compile(name: str, source: str) -> _Part:
-    language = _HTML if name == "html" else _PLAIN
+def _made_text(source: str) -> _Part:
+    try:
+        return _compile("text", text_of(source), _MADE)
+    except TemplateSyntaxError as fault:
+        raise NotAllowed("no text can be made of it; give the template a text") from fault
+
+
+def _compile(name: str, source: str, language: Language) -> _Part:
     tree = parse(language, source, name)
     paths = tuple(_paths(tree))
+    if name == "html":
+        styled = styles.inlined(source)
+        if styled != source:
+            tree = parse(language, styled, name, styles.MAX_SOURCE)
     code = language.compile(with_limits(language, tree), name)
     template = jinja2.Template.from_code(language, code, {})
     return _Part(
@@ -144,6 +166,7 @@ def _compile(name: str, source: str) -> _Part:
         root=template.root_render_func,
         one_line=name in _ONE_LINE,
         limit=_ONE_LINE.get(name, MAX_OUTPUT),
+        made=language is _MADE,
         paths=paths,
     )
 

@@ -31,7 +31,9 @@ from tests.channels.http_server import HttpServer
 from tests.channels.smtp_server import SmtpServer
 from tests.vendors.apns import DEVICE, APNs
 from tests.vendors.fcm import FCM
+from tests.vendors.postmark import Postmark
 from tests.vendors.sendgrid import SendGrid
+from tests.vendors.ses import Ses
 from tests.vendors.slack import Slack
 from tests.vendors.teams import Teams
 from tests.vendors.twilio import Twilio
@@ -98,7 +100,9 @@ def nothing_stand(_: Path) -> Iterator[Stand]:
 
 
 @contextmanager
-def vendor_stand(vendor: type[SendGrid | Slack | Twilio | Vonage]) -> Iterator[Stand]:
+def vendor_stand(
+    vendor: type[Postmark | SendGrid | Ses | Slack | Twilio | Vonage],
+) -> Iterator[Stand]:
     with vendor() as server:
         yield Stand(server.environment(), lambda: len(server.messages))
 
@@ -128,9 +132,11 @@ STANDS = {
     "fcm": fcm_stand,
     "inbox": nothing_stand,
     "null": lambda folder: logged_stand(folder, "null"),
+    "postmark": lambda _: vendor_stand(Postmark),
     "sandbox": lambda folder: logged_stand(folder, "sandbox"),
     "smtp": smtp_stand,
     "sendgrid": lambda _: vendor_stand(SendGrid),
+    "ses": lambda _: vendor_stand(Ses),
     "slack": lambda _: vendor_stand(Slack),
     "teams": teams_stand,
     "twilio": lambda _: vendor_stand(Twilio),

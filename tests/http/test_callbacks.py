@@ -8,7 +8,9 @@ import requests
 
 from notifier.channels.twilio import Twilio
 from tests.conftest import Database
+from tests.vendors import ses
 from tests.vendors import twilio as vendor
+from tests.vendors.server import Said
 
 
 @pytest.fixture
@@ -106,3 +108,26 @@ def test_the_url_twilio_is_given_is_the_one_it_is_heard_at(twilio: vendor.Twilio
     answer = twilio.call_back(where, MessageSid="SM1", MessageStatus="sent")
     assert answer.status_code == 204
     provider.close()
+
+
+@pytest.fixture
+def amazon(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[ses.Ses]:
+    assert database, "which clears the environment first"
+    with ses.Ses() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def test_one_that_can_not_be_checked_now_is_asked_for_again(
+    database: Database, amazon: ses.Ses, url: str
+) -> None:
+    message = amazon.notification(ses.record("Bounce", uuid.uuid4()))
+    amazon.before = lambda _: Said(503, b"")
+    answer = requests.post(f"{url}/webhooks/ses", json=message, timeout=10)
+    # SNS comes again after a 5xx, and after nothing else.
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_now")
+    assert kept(database) == []
+    amazon.before = lambda _: None
+    assert requests.post(f"{url}/webhooks/ses", json=message, timeout=10).status_code == 204
+    assert [fact["raw"] for fact in kept(database)] == ["Bounce"]
