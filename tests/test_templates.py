@@ -217,7 +217,7 @@ def test_the_newest_versions_are_listed_the_tenants_own_first(
         ("sms", {"text": "x" * 1531}, "text takes 11 segments by SMS, and 10 is the most"),
         ("sms", {"text": "ж" * 671}, "text takes 11 segments by SMS, and 10 is the most"),
         ("short", {"text": "x" * 1531}, "text takes 11 segments by SMS"),
-        ("email", {"subject": "s"}, "text is missing: email has subject and text, optionally html"),
+        ("email", {"subject": "s"}, "text or html is missing"),
         ("email", {"html": "<p>"}, "subject is missing"),
         ("email", {"subject": "s", "text": "t", "bdy": "b"}, "bdy is no part of email"),
         ("inapp", {"title": "t"}, "message is missing: inapp has title and message"),
