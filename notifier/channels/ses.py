@@ -308,8 +308,8 @@ def _facts(record: Any) -> list[Fact]:
         case "Delivery":
             detail = given.get("smtpResponse")
     at = None
-    with suppress(ValueError, TypeError):
-        at = datetime.fromisoformat(given.get("timestamp") or mail.get("timestamp"))
+    with suppress(ValueError):
+        at = datetime.fromisoformat(str(given.get("timestamp") or mail.get("timestamp")))
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return [
         Told(

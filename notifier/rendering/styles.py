@@ -122,9 +122,9 @@ def _styles(text: str, tags: list[Tag], elements: list[Tag], rules: str) -> dict
     except ValueError:
         return {}  # what can not be read stays in the sheet, for the client to make sense of
     styles = {}
-    for tag in read(made):
-        if isinstance(tag, Tag):
-            number, style = tag.attribute(_NUMBER), tag.attribute("style")
-            if number is not None and style is not None:
-                styles[int(number)] = style
+    for piece in read(made):
+        if isinstance(piece, Tag):
+            given, style = piece.attribute(_NUMBER), piece.attribute("style")
+            if given is not None and style is not None:
+                styles[int(given)] = style
     return styles
