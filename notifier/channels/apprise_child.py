@@ -143,7 +143,8 @@ def mask(text: str, url: str) -> str:
             text = re.sub(re.escape(part), "***", text, flags=re.IGNORECASE)
         elif len(part) >= 3:
             text = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", "***", text, flags=re.IGNORECASE)
-    return text
+    # Apprise's own form of a URL has the first and the last letter of each secret.
+    return re.sub(r"://\S+", "://***", text)
 
 
 def deliver(apprise: Any, asked: Mapping[str, str], guard: Guard, heard: Heard) -> dict[str, Any]:

@@ -343,6 +343,7 @@ def test_masking_leaves_apprises_words() -> None:
     url = "json://user:pass@example.com/to/error?format=text"
     said = "Failed to send JSON notification to example.com: error=404."
     assert mask(said, url) == "Failed to send JSON notification to ***: ***=404."
+    assert mask("Could not load json://u...r:p...s@e...m/t...r", url) == "Could not load json://***"
 
 
 # Settings
