@@ -191,8 +191,6 @@ class Ses(Provider):
 
     def close(self) -> None:
         self._api.close()
-        if self._topic is not None:
-            self._topic.close()
 
     def _send(self, composer: Composer, message: Message) -> Outcome:
         recipient = addresses.ascii_email(message.address)

@@ -72,9 +72,6 @@ class Topic:
                 return None
         raise Misunderstood("the subscription to the topic has ended")
 
-    def close(self) -> None:
-        self._api.close()
-
     def _verified(self, body: bytes) -> Mapping[str, str]:
         try:
             given = json.loads(body)
@@ -156,6 +153,8 @@ class Topic:
             answer = self._api.call("GET", path)
         except (http.NotSent, http.Unanswered) as fault:
             raise NotNow(f"SNS can not be reached: {fault}") from fault
+        finally:
+            self._api.close()  # nothing of SNS is fetched often enough to keep a connection
         if answer.status_code == 429 or answer.status_code >= 500:
             raise NotNow(f"SNS answers HTTP {answer.status_code}")
         return answer
