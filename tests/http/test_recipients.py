@@ -47,7 +47,7 @@ def test_a_recipient_is_put_and_read_back_without_secrets(acme: Client) -> None:
 def test_push_is_addressed_as_the_services_do(acme: Client) -> None:
     addresses = [address for channel, address in GOOD if channel is Channel.PUSH]
     points = [{"channel": "push", "address": address} for address in addresses]
-    put = acme("PUT", "/v1/recipients/ada", {"contact_points": points})
+    put = acme("PUT", "/v1/recipients/grace", {"contact_points": points})
     assert put.status_code == 200, put.text
     assert [point["address"] for point in put.json()["contact_points"]] == addresses
     for address in addresses:
