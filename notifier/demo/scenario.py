@@ -59,6 +59,8 @@ class Scenario:
         self._killed: dict[str, Any] = {}
         self._wiped: dict[str, Any] = {}
         self._rates: dict[str, float] = {}
+        self._ended: set[str] = set()
+        """Programs that are meant not to run."""
 
     def __enter__(self) -> Self:
         try:
@@ -111,6 +113,7 @@ class Scenario:
                 "NOTIFIER_TWILIO_AUTH_TOKEN": "demo",
                 "NOTIFIER_TWILIO_FROM": "+14155550000",
                 "NOTIFIER_TWILIO_API_URL": self._carrier.origin,
+                "NOTIFIER_TWILIO_TIMEOUT_SECONDS": "2",
                 "NOTIFIER_LEASE_SECONDS": str(LEASE),
                 "NOTIFIER_FLUSH_SECONDS": "0.25",
                 "NOTIFIER_RETRY_DELAYS": "1 2 4 8",
@@ -239,6 +242,7 @@ class Scenario:
         if not relay:
             self._say("--no-relay: stopping the relay for good")
             self._stack.end("relay")
+            self._ended.add("relay")
         with store_engine.connect() as connection:
             held = ledger.held(connection, "email")
         for pid in reversed(self._stack.pids("worker-1")):
@@ -289,6 +293,9 @@ class Scenario:
     def _await(self, true: Callable[[], bool], seconds: float, what: str) -> None:
         give_up = time.monotonic() + seconds
         while not true():
+            if ended := [name for name in self._stack.failed() if name not in self._ended]:
+                words = self._stack.log(ended[0]).read_text().splitlines()[-1:]
+                raise TookTooLong(f"{ended[0]} can not work: {' '.join(words)}")
             if time.monotonic() > give_up:
                 raise TookTooLong(f"within {seconds:g} s it is not so that {what}")
             if self._stopping.wait(0.005):

@@ -55,7 +55,7 @@ WHERE f.problem IS NOT NULL ORDER BY 1 LIMIT 1
 
 # Addresses that are secrets in themselves are written and never shown.
 _OF_RECIPIENT = {
-    "contact_points": "SELECT channel, CASE WHEN channel NOT IN ('slack', 'teams', 'apprise') THEN address END AS address, "
+    "contact_points": "SELECT channel, CASE WHEN channel NOT IN ('push', 'slack', 'teams', 'apprise') THEN address END AS address, "
     "dead_at, dead_reason FROM notifier.contact_points WHERE recipient_id = %s ORDER BY id",
     "subscriptions": "SELECT event_type, is_active, admin_only FROM notifier.notification_subscriptions "
     "WHERE recipient_id = %s ORDER BY event_type",
