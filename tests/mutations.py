@@ -441,8 +441,8 @@ MUTATIONS = (
     Mutation(
         "whoever finds a token due refreshes it",
         CONNECTIONS,
-        '"AND (refreshing_until IS NULL OR refreshing_until <= clock_timestamp()) "\n        "RETURNING',
-        '"RETURNING',
+        "AND (refreshing_until IS NULL OR refreshing_until <= clock_timestamp())",
+        "",
         "test_connections.py::test_twenty_at_once_refresh_once",
     ),
     Mutation(

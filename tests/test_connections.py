@@ -59,6 +59,7 @@ def ends_in(database: Database, seconds: float) -> None:
     with database.pool.begin() as connection:
         connection.exec_driver_sql(
             "UPDATE notifier.connections SET refreshing_until = NULL, "
+            "updated_at = clock_timestamp() - interval '12 hours', "
             "expires_at = clock_timestamp() + make_interval(secs => %s)",
             (seconds,),
         )
@@ -202,6 +203,23 @@ def test_a_token_is_refreshed_minutes_before_it_ends(
     ends_in(database, -60)
     assert connections.token(tenant, courier) not in (first, second)
     assert server.refreshes == 2
+
+
+def test_a_token_of_minutes_is_refreshed_when_half_of_them_are_over(
+    database: Database, tenant: uuid.UUID, server: AuthorizationServer, courier: Courier
+) -> None:
+    server.lasts = 120
+    connect_account(server, courier, tenant)
+    connections.token(tenant, courier)
+    assert server.refreshes == 0
+    with database.pool.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE notifier.connections SET updated_at = updated_at - interval '61 s', "
+            "expires_at = expires_at - interval '61 s'"
+        )
+    connections._known.clear()
+    connections.token(tenant, courier)
+    assert server.refreshes == 1
 
 
 @pytest.mark.parametrize(("left", "others"), [(120, "use the old token"), (-1, "wait")])

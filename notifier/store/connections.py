@@ -165,6 +165,14 @@ def listed(connection: Connection, tenant: uuid.UUID | None = None) -> list[Conn
     return [Connected(*row[:6], ConnectionStatus(row[6]), *row[7:]) for row in rows]
 
 
+# A token that lives for less than twice `ahead` is due when half of its time is over.
+_DUE = (
+    "status = 'active' AND refresh_token IS NOT NULL "
+    "AND expires_at <= clock_timestamp() + least(%(ahead)s, (expires_at - updated_at) / 2) "
+    "AND (refreshing_until IS NULL OR refreshing_until <= clock_timestamp())"
+)
+
+
 def held(
     connection: Connection,
     tenant: uuid.UUID,
@@ -178,13 +186,11 @@ def held(
     """
     row = connection.exec_driver_sql(
         "SELECT id, status, access_token, coalesce(expires_at <= clock_timestamp(), false), "
-        "coalesce(status = 'active' AND refresh_token IS NOT NULL "
-        " AND expires_at <= clock_timestamp() + %s "
-        " AND (refreshing_until IS NULL OR refreshing_until <= clock_timestamp()), false), "
-        "coalesce(last_used_at < clock_timestamp() - %s::interval, true) "
-        "FROM notifier.connections WHERE tenant_id = %s AND provider = %s "
+        f"coalesce({_DUE}, false), "
+        "coalesce(last_used_at < clock_timestamp() - %(idle)s, true) "
+        "FROM notifier.connections WHERE tenant_id = %(tenant)s AND provider = %(provider)s "
         "ORDER BY status = 'active' DESC, updated_at DESC LIMIT 1",
-        (ahead, idle, tenant, provider),
+        {"ahead": ahead, "idle": idle, "tenant": tenant, "provider": provider},
     ).one_or_none()
     return None if row is None else Held(row[0], ConnectionStatus(row[1]), *row[2:])
 
@@ -205,12 +211,9 @@ def claim_refresh(
     spoken to: whoever does not win goes on.
     """
     row = connection.exec_driver_sql(
-        "UPDATE notifier.connections SET refreshing_until = clock_timestamp() + %s "
-        "WHERE id = %s AND status = 'active' AND refresh_token IS NOT NULL "
-        "AND expires_at <= clock_timestamp() + %s "
-        "AND (refreshing_until IS NULL OR refreshing_until <= clock_timestamp()) "
-        "RETURNING refreshing_until, refresh_token",
-        (hold, id, ahead),
+        "UPDATE notifier.connections SET refreshing_until = clock_timestamp() + %(hold)s "
+        f"WHERE id = %(id)s AND {_DUE} RETURNING refreshing_until, refresh_token",
+        {"id": id, "ahead": ahead, "hold": hold},
     ).one_or_none()
     return None if row is None else (row[0], row[1])
 
