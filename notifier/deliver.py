@@ -213,7 +213,7 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
             sent += 1
             del waiting[message.delivery_id]
             settle(chunk, message, outcome, results, worker)
-            if message.token is not None and _ends_token(chunk, outcome):
+            if message.token is not None and _ends_token(outcome, chunk):
                 refused[message.tenant_id] = message.token, outcome.code
             now = time.monotonic()
             silent = silent or now - heard > deadline / 2
@@ -326,7 +326,7 @@ def _with_tokens(
     return [delivery for delivery in window if delivery.tenant_id in tokens], tokens
 
 
-def _ends_token(chunk: Chunk, outcome: Outcome) -> TypeGuard[RetryLater | Rejected]:
+def _ends_token(outcome: Outcome, chunk: Chunk) -> TypeGuard[RetryLater | Rejected]:
     """Whether the vendor says with it that the token is good no more."""
     oauth = chunk.provider.oauth
     return (

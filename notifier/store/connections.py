@@ -15,12 +15,12 @@ class Connected:
     """A connection, without its tokens. expires_at: of the access token; None: it does not."""
 
     id: uuid.UUID
+    status: ConnectionStatus
     tenant_id: uuid.UUID
     provider: str
     account_id: str | None
     account_name: str | None
     scopes: Sequence[str]
-    status: ConnectionStatus
     expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -150,7 +150,7 @@ def write(
 
 
 _COLUMNS = (
-    "id, tenant_id, provider, account_id, account_name, scopes, status, expires_at, created_at, "
+    "id, status, tenant_id, provider, account_id, account_name, scopes, expires_at, created_at, "
     "updated_at, last_used_at"
 )
 
@@ -162,7 +162,7 @@ def listed(connection: Connection, tenant: uuid.UUID | None = None) -> list[Conn
         "WHERE %(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s ORDER BY id",
         {"tenant": tenant},
     )
-    return [Connected(*row[:6], ConnectionStatus(row[6]), *row[7:]) for row in rows]
+    return [Connected(row[0], ConnectionStatus(row[1]), *row[2:]) for row in rows]
 
 
 # A token that lives for less than twice `ahead` is due when half of its time is over.

@@ -6,13 +6,13 @@ and each refresh token be used once, and ends what a second use may have stolen 
 
 import base64
 import hashlib
+import http.client
 import secrets
 import threading
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
-
-import requests
 
 from notifier.channels.oauth import OAuth
 from tests.vendors.server import Asked, Said, Vendor
@@ -75,9 +75,13 @@ class AuthorizationServer(Vendor):
 
     def consent(self, authorize_url: str) -> str:
         """Follow the address as a person's browser does; where it is sent back to."""
-        answer = requests.get(authorize_url, allow_redirects=False, timeout=10)
-        assert answer.status_code == 302, answer.text
-        return answer.headers["Location"]
+        where = urlsplit(authorize_url)
+        browser = http.client.HTTPConnection(where.netloc, timeout=10)
+        with closing(browser):
+            browser.request("GET", f"{where.path}?{where.query}")
+            answer = browser.getresponse()
+            assert answer.status == 302, answer.read()
+            return str(answer.headers["Location"])
 
     def is_good(self, access_token: str) -> bool:
         return any(access_token in account.access for account in self.accounts)
