@@ -2,8 +2,8 @@
 
 from migrations.source import drop_functions, drop_tables, install, run, run_file
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
@@ -11,7 +11,7 @@ FUNCTION = "use_pending_connection(bytea, text)"
 
 
 def upgrade() -> None:
-    run_file("versions/0016_connections.sql")
+    run_file("versions/0017_connections.sql")
     install("connections", 1)
     run(f"REVOKE ALL ON FUNCTION notifier.{FUNCTION} FROM PUBLIC")
     run(f"GRANT EXECUTE ON FUNCTION notifier.{FUNCTION} TO notifier_engine, notifier_api")
