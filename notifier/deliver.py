@@ -7,16 +7,18 @@ shrinks to what remains. No transaction is open while a provider is spoken to.
 import math
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
+from typing import TypeGuard
 
 from sqlalchemy import Connection
 
-from notifier import assign, failpoints, limits, magic_links, messages
+from notifier import assign, connections, failpoints, limits, magic_links, messages
 from notifier.channels.contract import Message
 from notifier.errors import NotifierError
 from notifier.log import logger
+from notifier.outcome import Outcome, Rejected, RetryLater
 from notifier.record import record
 from notifier.rendering import RenderError
 from notifier.settle import Results, fail, settle, unstarted
@@ -169,7 +171,8 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
     """Send the next window and record it; whether the claim is still ours."""
     results = Results()
     window = _next_window(chunk, worker, results)
-    ready = _render(chunk, window, results)
+    window, tokens = _with_tokens(chunk, window, results)
+    ready = _render(chunk, window, results, tokens)
     if chunk.announces:
         announced = _announce(chunk, ready, results, worker)
         if announced is None:
@@ -192,6 +195,7 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
         return lease_lasts() and not _turn_is_over(chunk, worker)
 
     sent = 0
+    refused: dict[uuid.UUID, tuple[str, str]] = {}
     failpoints.reach("deliver.before_calls")
     waiting = {message.delivery_id: message for message in ready}
     # Closed whatever goes wrong here, so that nothing further is begun.
@@ -209,6 +213,8 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
             sent += 1
             del waiting[message.delivery_id]
             settle(chunk, message, outcome, results, worker)
+            if message.token is not None and _ends_token(outcome, chunk):
+                refused[message.tenant_id] = message.token, outcome.code
             now = time.monotonic()
             silent = silent or now - heard > deadline / 2
             heard = now
@@ -225,7 +231,10 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
     if not lost:
         for left in waiting:
             unstarted(chunk, left, results)
-    if not record(chunk, results, worker) or lost:
+    lost = not record(chunk, results, worker) or lost
+    for tenant, (token, code) in refused.items():
+        connections.refused(tenant, chunk.provider, token, code)
+    if lost:
         return False
     if waiting and not worker.stopping() and not lease_lasts():
         # Recording took so long that the lease it renewed is too short for a send.
@@ -298,7 +307,41 @@ def _pause_of(delivery: Loaded, chunk: Chunk, paused: Sequence[Pause]) -> uuid.U
     return None
 
 
-def _render(chunk: Chunk, window: Sequence[Loaded], results: Results) -> list[Message]:
+def _with_tokens(
+    chunk: Chunk, window: list[Loaded], results: Results
+) -> tuple[list[Loaded], Mapping[uuid.UUID, str | None]]:
+    """The tokens of the accounts that tenants have connected, by tenant. Where one is not good now,
+    its tenant's deliveries leave the window and are due again soon."""
+    tokens: dict[uuid.UUID, str | None] = {}
+    if chunk.provider.oauth is None:
+        return window, tokens
+    for tenant in {delivery.tenant_id for delivery in window}:
+        try:
+            tokens[tenant] = connections.token(tenant, chunk.provider)
+        except connections.NotNow as why:
+            log.warning("no_token", tenant=tenant, provider=chunk.provider.name, why=str(why))
+    waits = [delivery.id for delivery in window if delivery.tenant_id not in tokens]
+    if waits:
+        results.later.setdefault(connections.LOOK_AGAIN, []).extend(waits)
+    return [delivery for delivery in window if delivery.tenant_id in tokens], tokens
+
+
+def _ends_token(outcome: Outcome, chunk: Chunk) -> TypeGuard[RetryLater | Rejected]:
+    """Whether the vendor says with it that the token is good no more."""
+    oauth = chunk.provider.oauth
+    return (
+        oauth is not None
+        and isinstance(outcome, RetryLater | Rejected)
+        and outcome.code in oauth.over
+    )
+
+
+def _render(
+    chunk: Chunk,
+    window: Sequence[Loaded],
+    results: Results,
+    tokens: Mapping[uuid.UUID, str | None],
+) -> list[Message]:
     """Rendered messages; a template that fails dead-letters its own delivery and no other."""
     ready = []
     links = _links(chunk, window)
@@ -308,7 +351,10 @@ def _render(chunk: Chunk, window: Sequence[Loaded], results: Results) -> list[Me
         shared = chunk.shared[delivery.event_id]
         link = links.get(delivery.id)
         try:
-            ready.append(messages.compose(delivery, event, shared, chunk.channel, lane, link))
+            token = tokens.get(delivery.tenant_id)
+            ready.append(
+                messages.compose(delivery, event, shared, chunk.channel, lane, link, token)
+            )
         except RenderError as error:
             fail(delivery, results, None, "render", str(error), event.correlation_id)
         except NotifierError as error:

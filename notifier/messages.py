@@ -62,10 +62,12 @@ def compose(
     channel: Channel,
     lane: Lane,
     acknowledge_url: str | None,
+    token: str | None,
 ) -> Message:
     """The message of a delivery; raises `RenderError` or `NoTemplate`.
 
     shared: the event's `shared_context`, made once for all its deliveries.
+    token: of the account that its tenant has connected.
     """
     unsubscribe_url = (
         unsubscribe.url(delivery.id) if channel is Channel.EMAIL and event.mutable else None
@@ -91,6 +93,7 @@ def compose(
         parts=parts,
         attempt=delivery.attempts + 1,
         secret=delivery.secret,
+        token=token,
         unsubscribe_url=unsubscribe_url,
         acknowledge_url=acknowledge_url,
         expires_at=event.expires_at,

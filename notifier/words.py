@@ -85,6 +85,13 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+class ConnectionStatus(StrEnum):
+    """Whether a tenant's connection to an account can be used."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+
+
 LOCALE = r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*"
 """A language tag, as a regular expression."""
 LONGEST_LOCALE = 35

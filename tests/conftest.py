@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from sqlalchemy import Connection, Engine
 
-from notifier import breaker, limits, queue, register, signing
+from notifier import breaker, connections, limits, queue, register, sealing, signing
 from notifier.local import Services, boot
 from notifier.settings import settings
 from notifier.store import audience
@@ -48,9 +48,10 @@ def forget() -> None:
         queue.producer().close()
     for cached in (
         *(settings, store_engine.pool, queue.producer, queue.redis),
-        *(signing.keys, breaker._scripts, limits._script),
+        *(signing.keys, sealing._keys, breaker._scripts, limits._script),
     ):
         cached.cache_clear()
+    connections._known.clear()
 
 
 @dataclass

@@ -58,6 +58,7 @@ DELIVERIES = "notifier/store/deliveries.py"
 DISPATCHES = "notifier/store/dispatches.py"
 RECEIVED = "notifier/store/received.py"
 LETTERS = "notifier/store/letters.py"
+CONNECTIONS = "notifier/store/connections.py"
 RELAY_SQL = "migrations/functions/relay.v1.sql"
 CANCEL_SQL = "migrations/functions/cancel.v1.sql"
 ACKNOWLEDGE_SQL = "migrations/functions/acknowledge.v1.sql"
@@ -435,6 +436,35 @@ MUTATIONS = (
         "spread = random.randrange(STEPS) / (STEPS - 1) if jitter is None else jitter",
         "spread = 1.0 if jitter is None else jitter",
         "test_retry.py::test_what_failed_together_comes_back_spread_and_in_few_groups",
+    ),
+    # Connections.
+    Mutation(
+        "whoever finds a token due refreshes it",
+        CONNECTIONS,
+        "AND (refreshing_until IS NULL OR refreshing_until <= clock_timestamp())",
+        "",
+        "test_connections.py::test_twenty_at_once_refresh_once",
+    ),
+    Mutation(
+        "tokens of a lost claim are kept",
+        CONNECTIONS,
+        "WHERE id = %s AND status = 'active' AND refreshing_until = %s",
+        "WHERE id = %s AND (status = 'active' OR refreshing_until = %s)",
+        "test_connections.py::test_tokens_that_come_after_a_new_connection_are_not_kept",
+    ),
+    Mutation(
+        "a sealed value opens for anybody",
+        "notifier/sealing.py",
+        "if whom != [str(tenant), str(row), purpose]:",
+        "if False:",
+        "test_connections.py::test_a_token_copied_to_another_tenant_or_row_does_not_open",
+    ),
+    Mutation(
+        "a state works again",
+        "migrations/functions/connections.v1.sql",
+        "AND p.used_at IS NULL AND",
+        "AND",
+        "test_connections.py::test_a_state_works_once_for_its_provider_and_for_minutes",
     ),
 )
 

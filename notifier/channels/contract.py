@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar
 
+from notifier.channels.oauth import OAuth
 from notifier.outcome import Answer, Outcome, Unsure
 from notifier.status import Status
 from notifier.words import Channel
@@ -28,6 +29,8 @@ class Message:
         Teams and Apprise `text` and optionally `title` and `url` (where it leads), push also
         `collapse_key` (a later message with the same one takes its place).
     secret: the address's own signing secret, where it has one (webhook), as stored.
+    token: the access token of the account that its tenant has connected, where the provider has an
+        `oauth`; None: the tenant has connected none.
     unsubscribe_url: one-click unsubscribe target for mail that may be muted, else None.
     acknowledge_url: page on which the recipient says that they take care of it; None where nobody
         waits for that. Providers that are `interactive` offer a button or a key beside it.
@@ -46,6 +49,7 @@ class Message:
     correlation_id: str
     recipient_id: uuid.UUID | None = None
     secret: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
     unsubscribe_url: str | None = None
     acknowledge_url: str | None = None
     expires_at: datetime | None = None
@@ -184,6 +188,8 @@ class Provider(ABC):
     """Whether it only pretends to send: then it is taken by name or for want of a real one."""
     keeps: ClassVar[str | None] = None
     """Table in which the store keeps accepted messages in the transaction of their outcome."""
+    oauth: OAuth | None = None
+    """How tenants connect accounts of their own; an instance has it where its settings say so."""
 
     @classmethod
     @abstractmethod

@@ -1,6 +1,7 @@
 """`notifier tenants` and `notifier keys`."""
 
 import uuid
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -45,7 +46,7 @@ def list_tenants(as_json: bool) -> None:
 
 @click.group()
 def keys() -> None:
-    """Make secret keys; create, list and revoke API keys."""
+    """Make and rotate secret keys; create, list and revoke API keys."""
 
 
 @keys.command("secret")
@@ -56,6 +57,27 @@ def secret_key(as_json: bool) -> None:
 
     key = Fernet.generate_key().decode()
     answer(as_json, {"key": key}, key)
+
+
+@keys.command("rotate")
+@json_option
+def rotate_secret_key(as_json: bool) -> None:
+    """Seal every secret that is kept with the newest key of NOTIFIER_SECRET_KEYS.
+
+    Put a new key in front, restart every process, rotate, then take the oldest away. Links that
+    were signed with it end with it. Safe to repeat; exit 1 where a secret could not be opened.
+    """
+    from notifier import rotate
+
+    done = rotate.rotate()
+    answer(
+        as_json,
+        asdict(done),
+        f"{done.resealed} resealed, {done.kept} had the newest key, {done.changed} were changed "
+        f"meanwhile, {done.unopened} could not be opened",
+    )
+    if done.unopened:
+        raise click.exceptions.Exit(1)
 
 
 @keys.command("create")

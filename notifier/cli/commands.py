@@ -19,9 +19,10 @@ COMMANDS = {
     "status": ("state:status", "Show deliveries, dispatches and dead letters; --check the rules."),
     "doctor": ("state:doctor", "Find what is misconfigured and say how to mend it."),
     "tenants": ("access:tenants", "Create tenants."),
-    "keys": ("access:keys", "Make secret keys and API keys."),
+    "keys": ("access:keys", "Make and rotate secret keys, and make API keys."),
     "routes": ("routes:routes", "Set which providers carry a tenant's messages."),
     "pauses": ("pauses:pauses", "Have work wait, and let it go on."),
+    "connections": ("connections:connections", "Show and end tenants' connections to accounts."),
     "templates": ("templates:templates", "Write a tenant's own texts, and look at them."),
     "bench": ("others:bench", "Measure on servers of its own."),
 }

@@ -12,6 +12,7 @@ from notifier.channels import registry
 from notifier.http import (
     bodies,
     callbacks,
+    connections,
     events,
     health,
     magic_links,
@@ -44,6 +45,8 @@ def make_app() -> FastAPI:
         recipients.router,
         pauses.router,
         templates.router,
+        connections.router,
+        connections.pages,
         callbacks.router,
         unsubscribe.router,
         magic_links.router,

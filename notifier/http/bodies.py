@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from notifier.http.problems import Problem
 from notifier.status import Actor, Reason, Status
-from notifier.words import LOCALE, LONGEST_LOCALE, Channel, Lane, Source
+from notifier.words import LOCALE, LONGEST_LOCALE, Channel, ConnectionStatus, Lane, Source
 
 Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """A name or an id of the tenant's own: 1 to 200 characters, none of them a control character."""
@@ -148,6 +148,38 @@ class ResumedOut(BaseModel):
     """dispatches: pieces of work that had waited for it."""
 
     dispatches: int
+
+
+class ConnectionBegunOut(BaseModel):
+    """authorize_url: where whoever owns the account allows us in, once, until expires_at."""
+
+    authorize_url: str
+    expires_at: datetime
+
+
+class ConnectionOut(BaseModel):
+    """An account that is connected, or was. expires_at: of its token, which is refreshed before."""
+
+    id: uuid.UUID
+    provider: str
+    account_id: str | None
+    account_name: str | None
+    scopes: list[str]
+    status: ConnectionStatus
+    expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    last_used_at: datetime | None
+
+
+class ConnectionsOut(BaseModel):
+    connections: list[ConnectionOut]
+
+
+class DisconnectedOut(BaseModel):
+    """at_vendor: whether the vendor says that it takes the tokens no more."""
+
+    at_vendor: bool
 
 
 class TemplateIn(Given):

@@ -1,6 +1,7 @@
 """What an operator should know: curated system events, and the state `doctor` asks about."""
 
 import json
+import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,13 +13,18 @@ from notifier.words import Severity
 
 
 def raise_event(
-    connection: Connection, severity: Severity, kind: str, message: str, detail: Mapping[str, Any]
+    connection: Connection,
+    severity: Severity,
+    kind: str,
+    message: str,
+    detail: Mapping[str, Any],
+    tenant: uuid.UUID | None = None,
 ) -> None:
-    """Write a system event."""
+    """Write a system event. tenant: whom alone it concerns."""
     connection.exec_driver_sql(
-        "INSERT INTO notifier.admin_system_events (severity, kind, message, detail) "
-        "VALUES (%s, %s, %s, %s::jsonb)",
-        (severity, kind, message, json.dumps(dict(detail), default=str)),
+        "INSERT INTO notifier.admin_system_events (tenant_id, severity, kind, message, detail) "
+        "VALUES (%s, %s, %s, %s, %s::jsonb)",
+        (tenant, severity, kind, message, json.dumps(dict(detail), default=str)),
     )
 
 

@@ -269,6 +269,9 @@ def every_route() -> list[tuple[str, str]]:
         ("PUT", "/v1/recipients/ada/preferences"),
         ("PUT", "/v1/topics/t/members"),
         ("GET", "/v1/event-types"),
+        ("POST", "/v1/connections/slack"),
+        ("GET", "/v1/connections"),
+        ("DELETE", f"/v1/connections/{some}"),
     ]
 
 

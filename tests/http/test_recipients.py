@@ -196,6 +196,10 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
         ("POST", "/v1/event-types/{event_type}/preview"),
         ("GET", "/v1/templates/{template_id}"),
         ("POST", "/v1/templates/{template_id}/restore"),
+        ("POST", "/v1/connections/{provider}"),
+        ("GET", "/v1/connections"),
+        ("DELETE", "/v1/connections/{connection_id}"),
+        ("GET", "/oauth/{provider}/callback"),
         ("GET", "/u/{token}"),
         ("POST", "/u/{token}"),
         ("GET", "/a/{token}"),
@@ -244,6 +248,7 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
     described("/v1/templates/{template_id}", "get", "200", read)
     shown = acme("POST", f"{base}/preview", {"channel": "sms"}).json()
     described("/v1/event-types/{event_type}/preview", "post", "200", shown)
+    described("/v1/connections", "get", "200", acme("GET", "/v1/connections").json())
     wrong = acme("POST", "/v1/events", {}).json()
     described("/v1/events", "post", "default", wrong)
     sent = document["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]

@@ -1,7 +1,8 @@
-"""Who can be reached: tenants, recipients, their addresses, topics, subscriptions, preferences."""
+"""Who can be reached, and through whose accounts: tenants, recipients, topics, preferences."""
 
 from sqlalchemy import (
     Boolean,
+    CheckConstraint,
     Column,
     ForeignKey,
     Index,
@@ -11,7 +12,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from notifier.store.tables.base import (
     TimestampTz,
@@ -22,7 +23,7 @@ from notifier.store.tables.base import (
     one_of,
     required,
 )
-from notifier.words import Channel
+from notifier.words import Channel, ConnectionStatus
 
 
 def _tenant(primary_key: bool = False) -> Column[object]:
@@ -65,6 +66,57 @@ api_keys = Table(
     made_at(),
     Column("expires_at", TimestampTz),
     Column("revoked_at", TimestampTz),
+)
+
+# What is sealed opens only for its tenant and row (`notifier.sealing`).
+connections = Table(
+    "connections",
+    metadata,
+    new_id(),
+    _tenant(),
+    required("provider"),
+    # The account as the vendor calls it.
+    Column("account_id", Text),
+    Column("account_name", Text),
+    Column("scopes", ARRAY(Text), nullable=False),
+    required("status"),
+    # Sealed; gone with the revocation.
+    Column("access_token", Text),
+    Column("refresh_token", Text),
+    # Of the access token; NULL: good until it is revoked.
+    Column("expires_at", TimestampTz),
+    # Who is refreshing has it until then, and knows its claim by this.
+    Column("refreshing_until", TimestampTz),
+    made_at(),
+    made_at("updated_at"),
+    Column("last_used_at", TimestampTz),
+    Index(
+        "connections_active_key",
+        "tenant_id",
+        "provider",
+        unique=True,
+        postgresql_where=text("status = 'active'"),
+    ),
+    Index(None, "tenant_id", "provider"),
+    one_of("status", ConnectionStatus),
+    CheckConstraint("status <> 'active' OR access_token IS NOT NULL", name="token"),
+)
+
+# Between the address that a tenant was given and the vendor's answer to whoever followed it.
+pending_connections = Table(
+    "pending_connections",
+    metadata,
+    new_id(),
+    # SHA-256 of the state, which is in the address alone.
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    _tenant(),
+    required("provider"),
+    # For PKCE; sealed.
+    required("verifier"),
+    made_at(),
+    Column("expires_at", TimestampTz, nullable=False),
+    Column("used_at", TimestampTz),
+    Index(None, "expires_at"),
 )
 
 recipients = Table(
