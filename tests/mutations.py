@@ -296,14 +296,14 @@ MUTATIONS = (
     Mutation(
         "what may have gone out is given to another provider",
         ASSIGN,
-        'stays=held.provider is not None or delivery.code == "in_doubt",',
+        'stays=held.stays_with is not None or delivery.code == "in_doubt",',
         "stays=False,",
         "test_failover.py::test_what_may_have_gone_out_is_never_given_to_the_other",
     ),
     Mutation(
         "a dead worker's work moves to another provider",
         ASSIGN,
-        "        before = held.provider\n",
+        "        before = held.stays_with\n",
         "        before = None\n",
         "test_failover.py::test_the_work_of_a_dead_worker_stays_with_its_provider",
     ),

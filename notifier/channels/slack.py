@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
-from notifier.channels import addresses, crew, http, slack_blocks, variables
+from notifier.channels import addresses, crew, http, slack_blocks, slack_oauth, variables
 from notifier.channels.api import Api, address_of, busy, content, outcome
 from notifier.channels.contract import (
     Acknowledged,
@@ -128,6 +128,7 @@ class Slack(Provider):
         self,
         token: str | None,
         *,
+        oauth: slack_oauth.SlackOAuth | None = None,
         signing_secret: str | None = None,
         concurrency: int = 4,
         deadline: timedelta = timedelta(seconds=15),
@@ -136,6 +137,7 @@ class Slack(Provider):
     ) -> None:
         self.at_once = concurrency
         self.deadline = deadline
+        self.oauth = oauth
         self._token, self._signing_secret = token, signing_secret
         self._api = Api(base, deadline.total_seconds())
         self._hooks = Api(hooks_base, deadline.total_seconds())
@@ -149,13 +151,16 @@ class Slack(Provider):
         seconds = variables.whole(environment, TIMEOUT, 15, 1, 25)
         base = address_of(environment, API_URL, _API)
         hooks_base = address_of(environment, HOOKS_URL, _HOOKS)
-        if token is None and not webhooks:
+        oauth = slack_oauth.from_environment(environment, base)
+        if token is None and oauth is None and not webhooks:
             if signing_secret is not None:
-                expected = f"a bot's token, or {WEBHOOKS}=yes, because of {SIGNING_SECRET}"
+                others = f"{WEBHOOKS}=yes or {slack_oauth.CLIENT_ID}"
+                expected = f"a bot's token, or {others}, because of {SIGNING_SECRET}"
                 raise SettingError(TOKEN, expected)
             return None
         return cls(
             token,
+            oauth=oauth,
             signing_secret=signing_secret,
             concurrency=concurrency,
             deadline=timedelta(seconds=seconds),
@@ -165,7 +170,10 @@ class Slack(Provider):
 
     @classmethod
     def variables(cls) -> Sequence[str]:
-        return (TOKEN, WEBHOOKS, SIGNING_SECRET, CONCURRENCY, TIMEOUT, API_URL, HOOKS_URL)
+        return (
+            *(TOKEN, *slack_oauth.VARIABLES, WEBHOOKS, SIGNING_SECRET),
+            *(CONCURRENCY, TIMEOUT, API_URL, HOOKS_URL),
+        )
 
     def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         return crew.share(messages, self._send, self.at_once, may_start)
@@ -187,6 +195,8 @@ class Slack(Provider):
     def close(self) -> None:
         self._api.close()
         self._hooks.close()
+        if self.oauth is not None:
+            self.oauth.close()
 
     # Sending
 
@@ -200,8 +210,10 @@ class Slack(Provider):
         if message.address.startswith(addresses.SLACK_HOOK):
             path = urlsplit(message.address).path
             return outcome(lambda: self._post(self._hooks, path, body), judge_hook)
-        if self._token is None:
-            return Rejected("no_token", f"{TOKEN} is not set, so only webhooks can be posted to")
+        token = message.token or self._token
+        if token is None:
+            why = "no workspace is connected" if self.oauth else f"{TOKEN} is not set"
+            return Rejected("no_token", f"{why}, so only webhooks can be posted to")
         body |= {
             "channel": message.address,
             "client_msg_id": str(message.delivery_id),
@@ -213,7 +225,7 @@ class Slack(Provider):
             "unfurl_links": False,
             "unfurl_media": False,
         }
-        headers = self._authorization(self._token)
+        headers = self._authorization(token)
         return outcome(lambda: self._post(self._api, "/chat.postMessage", body, headers), judge)
 
     def _authorization(self, token: str) -> dict[str, str]:

@@ -290,6 +290,34 @@ def test_webhooks_alone_need_no_token_but_a_word(slack: vendor.Slack) -> None:
     assert Slack.from_environment({}) is None
 
 
+def test_a_tenants_own_workspace_is_posted_to_with_its_token(slack: vendor.Slack) -> None:
+    """A client is configuration enough: each tenant has a token of its own, or none yet."""
+    provider = Slack.from_environment(
+        {
+            "NOTIFIER_SLACK_CLIENT_ID": "1.2",
+            "NOTIFIER_SLACK_CLIENT_SECRET": "secret",
+            "NOTIFIER_SLACK_API_URL": f"{slack.url}/api",
+        }
+    )
+    assert provider is not None
+    assert provider.oauth is not None
+    assert isinstance(outcome_of(provider, token=vendor.TOKEN), Accepted)
+    refused = outcome_of(provider)
+    assert isinstance(refused, Rejected)
+    assert refused.code == "no_token"
+    assert "no workspace is connected" in refused.reason
+    provider.close()
+
+
+def test_a_tenants_token_goes_before_the_installations(slack: vendor.Slack) -> None:
+    provider = Slack.from_environment(
+        slack.environment() | {"NOTIFIER_SLACK_BOT_TOKEN": "xoxb-other"}
+    )
+    assert provider is not None
+    assert isinstance(outcome_of(provider, token=vendor.TOKEN), Accepted)
+    provider.close()
+
+
 def test_a_token_slack_does_not_know_is_found_by_the_check(slack: vendor.Slack) -> None:
     provider = Slack.from_environment(
         slack.environment() | {"NOTIFIER_SLACK_BOT_TOKEN": "xoxb-other"}
