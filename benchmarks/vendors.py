@@ -28,7 +28,7 @@ class Vendor:
     """A provider under measure.
 
     address: of recipient `n`, as an SQL expression. settings: without the API's address, which is
-    in the variable `url`. recipients: messages of a run.
+    in the variable `url`. recipients: messages of a run, more than an emit fans out itself (500).
     """
 
     provider: str
@@ -70,7 +70,7 @@ VENDORS = {
         "twilio", Channel.SMS, _PHONE, "NOTIFIER_TWILIO_API_URL", _TWILIO, recipients=2000
     ),
     "twilio-voice": Vendor(
-        "twilio", Channel.VOICE, _PHONE, "NOTIFIER_TWILIO_API_URL", _TWILIO, recipients=500
+        "twilio", Channel.VOICE, _PHONE, "NOTIFIER_TWILIO_API_URL", _TWILIO, recipients=600
     ),
 }
 
