@@ -5,7 +5,6 @@ Tasks are sent by name, so that nothing here imports the workers.
 
 import uuid
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
 from celery import Celery
@@ -16,6 +15,7 @@ from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from notifier.errors import SettingError
+from notifier.once import once
 from notifier.settings import settings
 from notifier.words import Channel, DispatchKind, Lane
 
@@ -82,7 +82,7 @@ def direct(name: str) -> Queue:
     return Queue(name, exchange="", routing_key=name)  # type: ignore[no-untyped-call] # kombu leaves it untyped
 
 
-@cache
+@once
 def producer() -> Celery:
     """A Celery application that only sends, and gives up soon when Redis does not answer."""
     app = Celery("notifier", broker=redis_url())
@@ -106,7 +106,7 @@ def publish(task: str, argument: str, name: str) -> None:
     producer().send_task(task, args=(argument,), queue=direct(name), retry=False)
 
 
-@cache
+@once
 def redis() -> Redis:
     """A client for the relay's own keys."""
     client: Redis = Redis.from_url(

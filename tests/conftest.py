@@ -40,11 +40,11 @@ _numbers = itertools.count()
 
 def forget() -> None:
     """Make this process read its environment again."""
-    if store_engine.pool.cache_info().currsize:
+    if store_engine.pool.is_made:
         store_engine.pool().dispose()
-    if queue.redis.cache_info().currsize:
+    if queue.redis.is_made:
         queue.redis().close()
-    if queue.producer.cache_info().currsize:
+    if queue.producer.is_made:
         queue.producer().close()
     for cached in (
         *(settings, store_engine.pool, queue.producer, queue.redis),

@@ -1,12 +1,12 @@
 """Connections to Postgres: one pool per process, made after the fork."""
 
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import InternalError, OperationalError
 
 from notifier.errors import SettingError
+from notifier.once import once
 from notifier.settings import settings
 
 __all__ = ["UNAVAILABLE", "Connection", "connect", "engine_for", "pool", "read_all", "statement"]
@@ -44,7 +44,7 @@ def engine_for(url: str, size: int = 5) -> Engine:
     )
 
 
-@cache
+@once
 def pool() -> Engine:
     """This process's pool for `NOTIFIER_DATABASE_URL`."""
     url = settings().database_url
