@@ -50,11 +50,14 @@ def main(arguments: list[str]) -> int:
     server = start(command, stop_signal)
     with contextlib.suppress(OSError):  # the parent may be gone already: noticed below
         os.write(lifeline, f"{server}\n".encode())
+    poll = select.poll()  # select itself takes no descriptor above 1023
+    poll.register(lifeline, select.POLLIN)
+    poll.register(wake, select.POLLIN)
     try:
         while (status := ended(server)) is None:
             if asked or os.getppid() != parent:
                 return stop(server, stop_signal, grace)
-            readable, _, _ = select.select([lifeline, wake], [], [], LOOK_FOR_PARENT)
+            readable = {number for number, _ in poll.poll(LOOK_FOR_PARENT * 1000)}
             if lifeline in readable:
                 return stop(server, stop_signal, grace)
             if wake in readable:

@@ -1,6 +1,9 @@
 """What a boot gives: two servers that answer, with their data, addresses and durability."""
 
+import contextlib
 import json
+import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -170,3 +173,22 @@ def test_a_folder_name_may_hold_spaces_quotes_and_any_letter(tmp_path: Path) -> 
         data = services.folder / "data"
     if data.is_symlink():
         shutil.rmtree(data.resolve())
+
+
+def test_a_process_with_many_open_files_boots(folder: Path) -> None:
+    """A descriptor above 1023 is no reason to fail, nor for its keeper to end at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 1200
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip(f"no more than {hard} files may be open here")
+    with contextlib.ExitStack() as cleanup:
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            cleanup.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        descriptor = 0
+        while descriptor < 1050:
+            descriptor = os.open(os.devnull, os.O_RDONLY)
+            cleanup.callback(os.close, descriptor)
+        with boot(folder) as services:
+            assert ask(services, "SELECT 1") == 1
+            assert is_alive(services.postgres_pid)
