@@ -319,13 +319,18 @@ class Programs(Stack):
             return word in log.read()
 
     def story(self) -> str:
-        """Of what does not run: the codes it ended with, and its last words."""
-        told = []
+        """What is known of each process: its life so far, and its last words."""
+        watched = self._watch is not None and self._watch.is_alive()
+        told = [] if watched else ["nobody watches"]
+        now = time.monotonic()
         for name, child in self._children.items():
-            if not self.pid(name):
-                words = self.log(name).read_text(errors="replace").splitlines()[-3:]
-                told.append(f"{name} ended with {child.ended} after {words}")
-        return "; ".join(told) or "everything runs"
+            keeper = "no keeper" if child.keeper is None else f"keeper {child.keeper.poll()}"
+            words = self.log(name).read_text(errors="replace").splitlines()[-3:]
+            told.append(
+                f"{name}: pid {child.pid}, {keeper}, started {now - child.started:.1f} s ago, "
+                f"due {child.due - now:.1f} s, gone {child.gone}, ended {child.ended}, said {words}"
+            )
+        return "; ".join(told)
 
     def kill_whole(self, name: str, number: int = signal.SIGKILL) -> list[int]:
         """A signal to the process and to all that it forked; their ids."""
