@@ -1,7 +1,7 @@
 """Choose the provider for a claimed dispatch, where its channel has more than one."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -39,6 +39,7 @@ def assign(
     with statement() as connection:
         paused = pauses.active(connection)
     breakers = _Breakers(worker, held.channel)
+    carriers = {d.id: _carriers(worker, held.channel, d.address) for d in rest.values()}
     lots: dict[str | None, list[uuid.UUID]] = {}
     nowhere: list[Loaded] = []
     for delivery in rest.values():
@@ -46,7 +47,9 @@ def assign(
         if not route:
             nowhere.append(delivery)
             continue
-        route = _able(worker, held.channel, delivery.address, route)
+        # A push token is good for one provider alone. Where none can carry to an address, the first
+        # of the route will say what it had expected.
+        route = [way for way in route if way.provider in carriers[delivery.id]] or route
         # What a dead worker had in hand may have gone out through the provider it had.
         before = held.stays_with
         if before is None and delivery.status is Status.RETRYING:
@@ -85,17 +88,18 @@ def assign(
         del rest[gone]
     provider = worker.named(held.channel, chosen)
     assert provider is not None
-    addresses = [d.address for d in rest.values() if carries(provider, held.channel, d.address)]
-    able = [
-        each
-        for each in worker.providers[held.channel]
-        if each is provider or all(carries(each, held.channel, a) for a in addresses)
-    ]
+    carried = [carriers[i] for i in rest if provider.name in carriers[i]]
+    able = frozenset.intersection(*carried) if carried else {provider.name}
     return provider, breakers.working(able)
 
 
-def carries(provider: Provider, channel: Channel, address: str) -> bool:
-    return provider.check_address(channel, address) is None
+def _carriers(worker: Worker, channel: Channel, address: str) -> frozenset[str]:
+    """The providers of the channel that can carry to this address."""
+    return frozenset(
+        each.name
+        for each in worker.providers[channel]
+        if each.check_address(channel, address) is None
+    )
 
 
 def _route(worker: Worker, channel: Channel, tenant: uuid.UUID) -> Sequence[Way]:
@@ -105,17 +109,6 @@ def _route(worker: Worker, channel: Channel, tenant: uuid.UUID) -> Sequence[Way]
     if own is None:
         return routing.in_order(names)
     return [way for way in own if way.provider in names]
-
-
-def _able(worker: Worker, channel: Channel, address: str, route: Sequence[Way]) -> Sequence[Way]:
-    """The ways of the route whose providers can carry to this address: a push token is good for one
-    of them alone. All of them where none can: the first will say what it had expected."""
-    able = []
-    for way in route:
-        provider = worker.named(channel, way.provider)
-        if provider is not None and carries(provider, channel, address):
-            able.append(way)
-    return able or route
 
 
 def _works(
@@ -172,9 +165,8 @@ class _Breakers:
             self._states[name] = State.OPEN
         return state is not State.OPEN
 
-    def working(self, providers: Sequence[Provider]) -> int:
-        """How many of these may work, as far as anybody has asked."""
+    def working(self, names: Collection[str]) -> int:
+        """How many of these providers may work, as far as anybody has asked."""
         return sum(
-            each.name in self.trials or self._states.get(each.name) is not State.OPEN
-            for each in providers
+            name in self.trials or self._states.get(name) is not State.OPEN for name in names
         )

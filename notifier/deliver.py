@@ -7,37 +7,31 @@ shrinks to what remains. No transaction is open while a provider is spoken to.
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import timedelta
 from typing import TypeGuard
 
 from sqlalchemy import Connection
 
-from notifier import assign, connections, failpoints, limits, magic_links, messages
+from notifier import assign, connections, failpoints, messages, window
 from notifier.channels.contract import Message
-from notifier.errors import NotifierError
 from notifier.log import logger
 from notifier.outcome import Outcome, Rejected, RetryLater
 from notifier.record import record
-from notifier.rendering import RenderError
-from notifier.settle import Results, fail, settle, unstarted
+from notifier.settle import Results, settle, unstarted
 from notifier.status import UNFINISHED, Actor, Status
-from notifier.store import deliveries, dispatches, pauses
-from notifier.store.deliveries import Loaded, Move
+from notifier.store import deliveries, dispatches
+from notifier.store.deliveries import Move
 from notifier.store.dispatches import Claim
 from notifier.store.engine import connect, statement
-from notifier.store.pauses import Pause
-from notifier.words import TRAITS, Channel, DispatchKind, InDoubt, Lane
+from notifier.words import TRAITS, Channel, DispatchKind, InDoubt
 from notifier.worker import Chunk, Worker, claiming
 
 log = logger("deliver")
 
 ALONE = 3
 """Claims of its own at most for a delivery that kills its workers, once it stands alone."""
-
-FIRST_WINDOW = 32
-"""Sends before the first flush to a provider whose pace is not known yet."""
 
 
 def deliver(dispatch_id: uuid.UUID, worker: Worker) -> None:
@@ -170,9 +164,7 @@ def _take_over(
 def _send_window(chunk: Chunk, worker: Worker) -> bool:
     """Send the next window and record it; whether the claim is still ours."""
     results = Results()
-    window = _next_window(chunk, worker, results)
-    window, tokens = _with_tokens(chunk, window, results)
-    ready = _render(chunk, window, results, tokens)
+    ready = window.next_messages(chunk, worker, results)
     if chunk.announces:
         announced = _announce(chunk, ready, results, worker)
         if announced is None:
@@ -243,89 +235,6 @@ def _send_window(chunk: Chunk, worker: Worker) -> bool:
     return True
 
 
-def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]:
-    """As many deliveries as the provider sends between two flushes, less what was stopped.
-
-    At least as many as it sends at once: a provider that takes longer than a flush to answer would
-    otherwise be given fewer and fewer, until it sent one after the other.
-    """
-    pace = worker.pace.get(chunk.provider.name)
-    size = FIRST_WINDOW if pace is None else int(pace * worker.settings.flush_seconds)
-    size = min(max(size, chunk.provider.at_once), TRAITS[chunk.channel].window)
-    window = list(chunk.rest.values())[:size]
-    with statement() as connection:
-        stopped = deliveries.stopped(connection, list({d.event_id for d in window}))
-        paused = pauses.active(connection) if stopped.pauses else []
-        if chunk.held.attempts > 1:
-            # The worker it was taken from may live, and have told meanwhile what it had sent.
-            standing = deliveries.standing(connection, [d.id for d in window])
-            results.settled += [
-                i for i, (status, _) in standing.items() if status not in UNFINISHED
-            ]
-    going = []
-    for delivery in window:
-        if delivery.id in results.settled:
-            continue
-        if delivery.event_id in stopped.cancelled or delivery.id in stopped.singly:
-            after = Status.CANCELLED
-        elif delivery.event_id in stopped.expired:
-            after = Status.EXPIRED
-        elif pause := _pause_of(delivery, chunk, paused):
-            results.parked.setdefault(pause, []).append(delivery.id)
-            continue
-        else:
-            going.append(delivery)
-            continue
-        results.moves.append(Move(delivery.id, delivery.status, after, delivery.attempts))
-    return _within_rate(chunk, going, results, worker)
-
-
-def _within_rate(
-    chunk: Chunk, going: list[Loaded], results: Results, worker: Worker
-) -> list[Loaded]:
-    """As many as the provider's rate has room for; all the rest of the chunk is due later."""
-    rate = worker.limits.get(chunk.provider.name)
-    if rate is None or not going:
-        return going
-    granted, wait = limits.take(
-        chunk.provider.name, rate, len(going), urgent=chunk.held.lane is Lane.CRITICAL
-    )
-    if granted < len(going):
-        settled = {move.id for move in results.moves} | set(results.settled)
-        settled |= {i for ids in results.parked.values() for i in ids}
-        started = {delivery.id for delivery in going[:granted]}
-        results.later[wait] = [i for i in chunk.rest if i not in settled | started]
-    return going[:granted]
-
-
-def _pause_of(delivery: Loaded, chunk: Chunk, paused: Sequence[Pause]) -> uuid.UUID | None:
-    """The pause that the delivery has to wait for."""
-    event_type = chunk.events[delivery.event_id].type
-    for pause in paused:
-        if pause.fits(delivery.tenant_id, chunk.channel, chunk.provider.name, event_type):
-            return pause.id
-    return None
-
-
-def _with_tokens(
-    chunk: Chunk, window: list[Loaded], results: Results
-) -> tuple[list[Loaded], Mapping[uuid.UUID, str | None]]:
-    """The tokens of the accounts that tenants have connected, by tenant. Where one is not good now,
-    its tenant's deliveries leave the window and are due again soon."""
-    tokens: dict[uuid.UUID, str | None] = {}
-    if chunk.provider.oauth is None:
-        return window, tokens
-    for tenant in {delivery.tenant_id for delivery in window}:
-        try:
-            tokens[tenant] = connections.token(tenant, chunk.provider)
-        except connections.NotNow as why:
-            log.warning("no_token", tenant=tenant, provider=chunk.provider.name, why=str(why))
-    waits = [delivery.id for delivery in window if delivery.tenant_id not in tokens]
-    if waits:
-        results.later.setdefault(connections.LOOK_AGAIN, []).extend(waits)
-    return [delivery for delivery in window if delivery.tenant_id in tokens], tokens
-
-
 def _ends_token(outcome: Outcome, chunk: Chunk) -> TypeGuard[RetryLater | Rejected]:
     """Whether the vendor says with it that the token is good no more."""
     oauth = chunk.provider.oauth
@@ -334,43 +243,6 @@ def _ends_token(outcome: Outcome, chunk: Chunk) -> TypeGuard[RetryLater | Reject
         and isinstance(outcome, RetryLater | Rejected)
         and outcome.code in oauth.over
     )
-
-
-def _render(
-    chunk: Chunk,
-    window: Sequence[Loaded],
-    results: Results,
-    tokens: Mapping[uuid.UUID, str | None],
-) -> list[Message]:
-    """Rendered messages; a template that fails dead-letters its own delivery and no other."""
-    ready = []
-    links = _links(chunk, window)
-    lane = chunk.held.lane
-    for delivery in window:
-        event = chunk.events[delivery.event_id]
-        shared = chunk.shared[delivery.event_id]
-        link = links.get(delivery.id)
-        try:
-            token = tokens.get(delivery.tenant_id)
-            ready.append(
-                messages.compose(delivery, event, shared, chunk.channel, lane, link, token)
-            )
-        except RenderError as error:
-            fail(delivery, results, None, "render", str(error), event.correlation_id)
-        except NotifierError as error:
-            fail(delivery, results, None, "template", str(error), event.correlation_id)
-    return ready
-
-
-def _links(chunk: Chunk, window: Sequence[Loaded]) -> dict[uuid.UUID, str]:
-    """Where to acknowledge each delivery whose event asks for it, committed before it is sent."""
-    asking = {i: event.expires_at for i, event in chunk.events.items() if event.escalates}
-    if not asking:
-        return {}
-    with connect() as connection, connection.begin():
-        return magic_links.make(
-            connection, {d.id: asking[d.event_id] for d in window if d.event_id in asking}
-        )
 
 
 def _announce(

@@ -49,6 +49,7 @@ class Mutation:
 
 
 DELIVER = "notifier/deliver.py"
+WINDOW = "notifier/window.py"
 ASSIGN = "notifier/assign.py"
 RECORD = "notifier/record.py"
 RECONCILE = "notifier/reconcile.py"
@@ -229,14 +230,14 @@ MUTATIONS = (
     # Stopping.
     Mutation(
         "a cancel is not read again",
-        DELIVER,
+        WINDOW,
         "if delivery.event_id in stopped.cancelled or delivery.id in stopped.singly:",
         "if False:",
         "test_cancel.py::test_a_cancel_while_a_worker_holds_the_chunk_stops_its_next_window",
     ),
     Mutation(
         "a deadline is not read again",
-        DELIVER,
+        WINDOW,
         "elif delivery.event_id in stopped.expired:",
         "elif False:",
         "test_cancel.py::test_nothing_is_sent_after_its_deadline",
@@ -317,7 +318,7 @@ MUTATIONS = (
     # Pauses.
     Mutation(
         "a pause is not looked for",
-        DELIVER,
+        WINDOW,
         "        paused = pauses.active(connection) if stopped.pauses else []\n",
         "        paused = []\n",
         "test_pauses.py::test_what_fits_waits_until_the_pause_ends",
@@ -396,7 +397,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what a zombie told is not read before the next window",
-        DELIVER,
+        WINDOW,
         "if chunk.held.attempts > 1:",
         "if False:",
         "test_receipts.py::test_what_a_frozen_worker_was_told_is_not_sent_in_the_next_window",

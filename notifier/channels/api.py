@@ -11,16 +11,19 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from notifier.channels import egress, http, variables
 from notifier.errors import SettingError
-from notifier.outcome import Outcome, RetryLater, Unsure
+from notifier.outcome import Outcome, Rejected, RetryLater, Unsure
 from notifier.retry import LONGEST_WAIT
 
 if TYPE_CHECKING:
     import requests
+
+Answer = TypeVar("Answer")
+"""Of `requests`, or of the wire itself."""
 
 _OURS = frozenset({"content-length", "accept-encoding", "connection"})
 """Headers that the wire writes itself."""
@@ -100,12 +103,12 @@ class Api:
         self._client.close()
 
 
-def outcome(
-    call: "Callable[[], requests.Response]", judge: "Callable[[requests.Response], Outcome]"
-) -> Outcome:
+def outcome(call: Callable[[], Answer], judge: Callable[[Answer], Outcome]) -> Outcome:
     """What came of a call that sends: `judge` where there was an answer."""
     try:
         answer = call()
+    except egress.Forbidden as fault:
+        return Rejected("forbidden_address", str(fault))
     except http.NotSent as fault:
         return RetryLater(fault.code, fault.reason)
     except http.Unanswered as fault:

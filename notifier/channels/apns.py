@@ -182,17 +182,9 @@ class APNs(Provider):
     def _begin(self, message: Message, under_way: dict[int, Message]) -> Outcome | None:
         """Send a message; its outcome, where that is known at once. Raises `http.NotSent`."""
         ends = time.monotonic() + self.deadline.total_seconds()
-        text = message.parts.get("text")
-        if not text:
-            return Rejected("missing_part", "push needs the part `text`")
-        wrong = self.check_address(Channel.PUSH, message.address)
-        if wrong is not None:
-            return Rejected("invalid_address", wrong)
-        said = push.fitted(text, LONGEST, partial(payload, message))
-        if said is None:
-            return Rejected(
-                "too_long", f"the title and the URLs alone take more than {LONGEST} bytes"
-            )
+        said = push.said(self, message, LONGEST, partial(payload, message))
+        if isinstance(said, Rejected):
+            return said
         connection = self._connection
         if connection is None or not under_way:
             connection = self._connected(ends)

@@ -70,11 +70,7 @@ class AppriseAdapter(Provider):
         concurrency = variables.whole(environment, CONCURRENCY, 2, 1, 16)
         seconds = variables.whole(environment, TIMEOUT, 20, 2, 25)
         allowed = environment.get(ALLOW_NETWORKS, "").strip()
-        try:
-            egress.parse_networks(allowed)
-        except ValueError as fault:
-            expected = "a comma list of networks, such as 127.0.0.0/8,::1/128"
-            raise SettingError(ALLOW_NETWORKS, expected) from fault
+        variables.networks(environment, ALLOW_NETWORKS)
         if not named:
             return None
         services = apprise_services.NETWORK if named == {"all"} else frozenset(named)

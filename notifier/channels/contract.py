@@ -33,7 +33,7 @@ class Message:
         `oauth`; None: the tenant has connected none.
     unsubscribe_url: one-click unsubscribe target for mail that may be muted, else None.
     acknowledge_url: page on which the recipient says that they take care of it; None where nobody
-        waits for that. Providers that are `interactive` offer a button or a key beside it.
+        waits for that. Where one can act inside the message, a button or a key is beside it.
     expires_at: after which it is of no use; None: never.
     urgent: whether it goes by the critical lane.
     """
@@ -182,8 +182,6 @@ class Provider(ABC):
     shares_fate: ClassVar[bool] = True
     """Whether one message's failure says something about the next: not where each goes to a server
     of its recipient's own."""
-    interactive: ClassVar[bool] = False
-    """Whether a recipient can act inside the message (buttons, keypresses)."""
     stand_in: ClassVar[bool] = False
     """Whether it only pretends to send: then it is taken by name or for want of a real one."""
     keeps: ClassVar[str | None] = None

@@ -112,17 +112,9 @@ class FCM(Provider):
         self._api.close()
 
     def _send(self, message: Message) -> Outcome:
-        text = message.parts.get("text")
-        if not text:
-            return Rejected("missing_part", "push needs the part `text`")
-        wrong = self.check_address(Channel.PUSH, message.address)
-        if wrong is not None:
-            return Rejected("invalid_address", wrong)
-        said = push.fitted(text, LONGEST, partial(_said, message))
-        if said is None:
-            return Rejected(
-                "too_long", f"the title and the URLs alone take more than {LONGEST} bytes"
-            )
+        said = push.said(self, message, LONGEST, partial(_said, message))
+        if isinstance(said, Rejected):
+            return said
         try:
             token = self._token.get()
         except (http.NotSent, http.Unanswered) as fault:

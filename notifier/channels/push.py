@@ -16,7 +16,9 @@ from functools import lru_cache
 from typing import Any
 
 from notifier.channels import http
-from notifier.channels.contract import Message
+from notifier.channels.contract import Message, Provider
+from notifier.outcome import Rejected
+from notifier.words import Channel
 
 FCM, APNS = "fcm:", "apns:"
 
@@ -145,6 +147,23 @@ def extras(message: Message) -> dict[str, str]:
         "acknowledge_url": message.acknowledge_url,
     }
     return {name: value for name, value in given.items() if value}
+
+
+def said(
+    provider: Provider, message: Message, limit: int, build: Callable[[str], Mapping[str, Any]]
+) -> Mapping[str, Any] | Rejected:
+    """What `build` makes of the message's text in at most `limit` bytes, or why the message can not
+    be sent at all."""
+    text = message.parts.get("text")
+    if not text:
+        return Rejected("missing_part", "push needs the part `text`")
+    wrong = provider.check_address(Channel.PUSH, message.address)
+    if wrong is not None:
+        return Rejected("invalid_address", wrong)
+    made = fitted(text, limit, build)
+    if made is None:
+        return Rejected("too_long", f"the title and the URLs alone take more than {limit} bytes")
+    return made
 
 
 def fitted(

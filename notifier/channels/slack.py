@@ -122,7 +122,6 @@ class Slack(Provider):
 
     name = "slack"
     channels = frozenset({Channel.SLACK})
-    interactive = True
 
     def __init__(
         self,

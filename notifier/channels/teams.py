@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from notifier.channels import addresses, crew, egress, http, variables
+from notifier.channels.api import outcome
 from notifier.channels.contract import MayStart, Message, Outcomes, Provider
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
@@ -75,11 +76,7 @@ class Teams(Provider):
             raise SettingError(HOSTS, "a comma list of hosts, such as hooks.example.com,*.corp.net")
         concurrency = variables.whole(environment, CONCURRENCY, 4, 1, 64)
         seconds = variables.whole(environment, TIMEOUT, 15, 1, 25)
-        try:
-            allowed = egress.parse_networks(environment.get(ALLOW_NETWORKS, ""))
-        except ValueError as fault:
-            expected = "a comma list of networks, such as 127.0.0.0/8,::1/128"
-            raise SettingError(ALLOW_NETWORKS, expected) from fault
+        allowed = variables.networks(environment, ALLOW_NETWORKS)
         ca_file = variables.existing_file(environment, CA_FILE)
         if not enabled:
             return None
@@ -125,15 +122,11 @@ class Teams(Provider):
         if expected:
             return Rejected("invalid_address", expected)
         to = http.target(message.address)
-        try:
-            answer = self._client.request("POST", to, _HEADERS, compose(message), ends)
-        except egress.Forbidden as fault:
-            return Rejected("forbidden_address", str(fault))
-        except http.NotSent as fault:
-            return RetryLater(fault.code, fault.reason)
-        except http.Unanswered as fault:
-            return Unsure(str(fault))
-        return judge(answer, datetime.now(UTC))
+        body = compose(message)
+        return outcome(
+            lambda: self._client.request("POST", to, _HEADERS, body, ends),
+            lambda answer: judge(answer, datetime.now(UTC)),
+        )
 
 
 _HEADERS = (("Content-Type", "application/json; charset=utf-8"), ("User-Agent", "notifier"))

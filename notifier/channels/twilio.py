@@ -73,7 +73,6 @@ class Twilio(Provider):
 
     name = "twilio"
     channels = frozenset({Channel.SMS, Channel.VOICE})
-    interactive = True
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from notifier.channels import egress
 from notifier.errors import SettingError
 
 PUBLIC_URL = "NOTIFIER_PUBLIC_URL"
@@ -42,6 +43,16 @@ def existing_file(environment: Mapping[str, str], variable: str) -> str | None:
     if value is not None and not Path(value).is_file():
         raise SettingError(variable, "the path of a file that exists")
     return value
+
+
+def networks(environment: Mapping[str, str], variable: str) -> tuple[egress.Network, ...]:
+    """The networks named; none where it is unset."""
+    try:
+        return egress.parse_networks(environment.get(variable, ""))
+    except ValueError as fault:
+        raise SettingError(
+            variable, "a comma list of networks, such as 127.0.0.0/8,::1/128"
+        ) from fault
 
 
 def callback_url(environment: Mapping[str, str], provider: str) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from notifier.channels import addresses, crew, egress, http, variables
+from notifier.channels.api import outcome
 from notifier.channels.contract import MayStart, Message, Outcomes, Provider
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
@@ -44,12 +45,7 @@ class Webhook(Provider):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Webhook":
-        try:
-            allowed = egress.parse_networks(environment.get(ALLOW_NETWORKS, ""))
-        except ValueError as fault:
-            raise SettingError(
-                ALLOW_NETWORKS, "a comma list of networks, such as 127.0.0.0/8,::1/128"
-            ) from fault
+        allowed = variables.networks(environment, ALLOW_NETWORKS)
         try:
             return cls(
                 concurrency=variables.whole(environment, CONCURRENCY, 8, 1, 64),
@@ -90,15 +86,11 @@ class Webhook(Provider):
             )
         except ValueError as fault:
             return Rejected("no_secret", str(fault))
-        try:
-            answer = self._client.request("POST", to, (*CONSTANT_HEADERS, *signed), content, ends)
-        except egress.Forbidden as fault:
-            return Rejected("forbidden_address", str(fault))
-        except http.NotSent as fault:
-            return RetryLater(fault.code, fault.reason)
-        except http.Unanswered as fault:
-            return Unsure(str(fault))
-        return judge(answer, datetime.now(UTC))
+        headers = (*CONSTANT_HEADERS, *signed)
+        return outcome(
+            lambda: self._client.request("POST", to, headers, content, ends),
+            lambda answer: judge(answer, datetime.now(UTC)),
+        )
 
 
 CONSTANT_HEADERS = (("Content-Type", "application/json"), ("User-Agent", "notifier"))

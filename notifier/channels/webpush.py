@@ -9,9 +9,11 @@ import base64
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from notifier.channels import addresses, crew, egress, http, push, variables
+from notifier.channels.api import outcome
 from notifier.channels.contract import MayStart, Message, Outcomes, Provider
 from notifier.channels.webpush_encryption import LONGEST, encrypt
 from notifier.errors import SettingError
@@ -73,12 +75,7 @@ class WebPush(Provider):
         concurrency = variables.whole(environment, CONCURRENCY, 8, 1, 64)
         seconds = variables.whole(environment, TIMEOUT, 15, 1, 25)
         ca_file = variables.existing_file(environment, CA_FILE)
-        try:
-            allowed = egress.parse_networks(variables.text(environment, ALLOW_NETWORKS) or "")
-        except ValueError as fault:
-            raise SettingError(
-                ALLOW_NETWORKS, "a comma list of networks, such as 127.0.0.0/8,::1/128"
-            ) from fault
+        allowed = variables.networks(environment, ALLOW_NETWORKS)
         if given is None:
             return None
         key, subject = given
@@ -115,29 +112,16 @@ class WebPush(Provider):
 
     def _send(self, message: Message) -> Outcome:
         ends = time.monotonic() + self.deadline.total_seconds()
-        text = message.parts.get("text")
-        if not text:
-            return Rejected("missing_part", "push needs the part `text`")
-        wrong = self.check_address(Channel.PUSH, message.address)
-        if wrong is not None:
-            return Rejected("invalid_address", wrong)
+        said = push.said(self, message, LONGEST, partial(payload, message))
+        if isinstance(said, Rejected):
+            return said
         subscription = push.subscription(message.address)
-        said = push.fitted(text, LONGEST, lambda text: payload(message, text))
-        if said is None:
-            return Rejected(
-                "too_long", f"the title and the URLs alone take more than {LONGEST} bytes"
-            )
         headers = self._headers(message, subscription.to)
         body = encrypt(push.packed(said), subscription.key, subscription.secret)
-        try:
-            answer = self._client.request("POST", subscription.to, headers, body, ends)
-        except egress.Forbidden as fault:
-            return Rejected("forbidden_address", str(fault))
-        except http.NotSent as fault:
-            return RetryLater(fault.code, fault.reason)
-        except http.Unanswered as fault:
-            return Unsure(str(fault))
-        return judge(answer, datetime.now(UTC))
+        return outcome(
+            lambda: self._client.request("POST", subscription.to, headers, body, ends),
+            lambda answer: judge(answer, datetime.now(UTC)),
+        )
 
     def _headers(self, message: Message, to: http.Target) -> list[tuple[str, str]]:
         """RFC 8030, 5.2 to 5.4: how long it is kept, how soon it is wanted, what it replaces."""

@@ -10,6 +10,7 @@ import json
 import re
 import threading
 import uuid
+from abc import ABC, abstractmethod
 from collections import Counter
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -93,7 +94,7 @@ class MailServer:
         self.links += re.findall(r"http\S+/a/[\w-]+", text.get_content())
 
 
-class Receiver:
+class Receiver(ABC):
     """An HTTP server on a free loopback port; `answer` says what it answers to a POST."""
 
     def __init__(self, name: str) -> None:
@@ -136,9 +137,9 @@ class Receiver:
         self._server.server_close()
         self._thread.join()
 
+    @abstractmethod
     def answer(self, headers: "Message[str, str]", body: bytes) -> tuple[int, bytes]:
         """Status and JSON for one request; only one is answered at a time."""
-        raise NotImplementedError
 
 
 class Endpoint(Receiver):
