@@ -18,7 +18,7 @@ SIZE = 2000
 
 def main() -> int:
     options = _options()
-    chosen = [name for name in CASES if not options.case or any(w in name for w in options.case)]
+    chosen = [name for name in CASES if not options.case or _is_meant(name, options.case)]
     if not chosen:
         print(f"no such case; there are: {', '.join(CASES)}", file=sys.stderr)
         return 2
@@ -55,6 +55,11 @@ def main() -> int:
             )
         )
     return 1 if failed or missing else 0
+
+
+def _is_meant(name: str, words: list[str]) -> bool:
+    """A word that is a whole name means that case alone."""
+    return any(word == name if word in CASES else word in name for word in words)
 
 
 def _options() -> argparse.Namespace:

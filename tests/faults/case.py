@@ -120,7 +120,7 @@ class Case:
     may_repeat: whether what was in doubt may reach a receiver twice.
     may_outlive_claim: whether a send may finish after its claim (a frozen process).
     seconds: over which the load is emitted.
-    waits: most of it is waiting, so that it runs beside the others.
+    waits: most of it is waiting and it starts no process, so that it runs beside the others.
     stand: what kind of stand it needs.
     part: of the usual load.
     """

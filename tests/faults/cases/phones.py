@@ -11,7 +11,7 @@ WITHIN = 2 * LEASE + 10 + 4
 """A lease until they are taken over, 10 s until Twilio's lists are believed, another lease at most
 until they are asked, and what is sent again then."""
 
-phones = partial(case, stand=Phones, part=0.1, channels=("sms", "voice"), within=WITHIN, waits=True)
+phones = partial(case, stand=Phones, part=0.1, channels=("sms", "voice"), within=WITHIN)
 
 
 @phones(
