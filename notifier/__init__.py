@@ -5,6 +5,7 @@ made.
 """
 
 from notifier.acknowledge import Acknowledgement, acknowledge
+from notifier.attach import attach, attach_async
 from notifier.cancel import Cancelled, cancel
 from notifier.emit import Event, emit, emit_async
 
@@ -13,6 +14,8 @@ __all__ = [
     "Cancelled",
     "Event",
     "acknowledge",
+    "attach",
+    "attach_async",
     "cancel",
     "emit",
     "emit_async",

@@ -14,22 +14,19 @@ from typing import Any
 
 from notifier import poke
 from notifier.errors import REFUSALS, InvalidAudience, InvalidOption, InvalidPayload
+from notifier.sql_function import SqlFunction, sync_part
 
 __all__ = ["Event", "emit", "emit_async"]
 
-_COLUMNS = (
-    "event_id, is_new, matched, created, refused, correlation_id, "
-    "error_code, error_field, error_expected"
-)
-_SQL = (
-    f"SELECT {_COLUMNS} FROM notifier.emit("
+_EMIT = SqlFunction(
+    "SELECT event_id, is_new, matched, created, refused, correlation_id, "
+    "error_code, error_field, error_expected FROM notifier.emit("
     "CAST({0} AS text), CAST({1} AS text), "
-    "CAST({2} AS jsonb), CAST({3} AS jsonb), CAST({4} AS jsonb))"
+    "CAST({2} AS jsonb), CAST({3} AS jsonb), CAST({4} AS jsonb))",
+    5,
 )
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """An escaped NUL in JSON text, and not an escaped backslash before the letters."""
-_PERCENT = _SQL.format(*["%s"] * 5)
-_NAMED = _SQL.format(*(f":p{i}" for i in range(5)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +62,7 @@ def emit(
     actor: str | None = None,
     correlation_id: str | None = None,
     escalation: Sequence[Mapping[str, Any]] | None = None,
+    attachments: Sequence[uuid.UUID | str] | None = None,
 ) -> Event:
     """Emit in the transaction of `connection`, which this neither begins nor ends.
 
@@ -75,6 +73,7 @@ def emit(
     scheduled_for: fan out then; expires_at: send nothing after. Both aware datetimes.
     escalation: who is asked next while nobody acknowledges it, as in `register.event_type`; empty:
         nobody, also where the type says otherwise.
+    attachments: ids that `attach` returned, for its e-mails: at most 10, of 7,000,000 bytes in all.
     source: database_trigger, worker_job, api_action (the default) or cron_scheduler.
 
     Raises a subclass of `notifier.errors.Refused` that names the field; then nothing was
@@ -94,9 +93,10 @@ def emit(
             "actor": actor,
             "correlation_id": correlation_id,
             "escalation": escalation,
+            "attachments": attachments,
         },
     )
-    event = _event(_execute(connection, arguments))
+    event = _event(_EMIT.row(connection, arguments))
     poke.after_commit(connection)
     return event
 
@@ -120,42 +120,15 @@ async def emit_async(
         "actor",
         "correlation_id",
         "escalation",
+        "attachments",
     }
     if unknown:
         raise TypeError(f"emit_async() got an unexpected keyword argument {sorted(unknown)[0]!r}")
     arguments = _arguments(event_type, payload, tenant, to, options)
-    inner = getattr(connection, "sync_session", None) or getattr(
-        connection, "sync_connection", None
-    )
-    if inner is not None:
-        row = (await connection.execute(_text(), _named(arguments))).one()
-        event = _event(row)
+    event = _event(await _EMIT.row_async(connection, arguments))
+    if (inner := sync_part(connection)) is not None:
         poke.after_commit(inner)
-        return event
-    async with connection.cursor() as cursor:
-        await cursor.execute(_PERCENT, arguments)
-        return _event(await cursor.fetchone())
-
-
-def _execute(connection: Any, arguments: tuple[str, ...]) -> Any:
-    """Run the one statement on whatever kind of connection this is; its row."""
-    kind = type(connection)
-    if any(base.__module__.startswith("sqlalchemy.") for base in kind.__mro__):
-        return connection.execute(_text(), _named(arguments)).one()
-    with connection.cursor() as cursor:
-        cursor.execute(_PERCENT, arguments)
-        row = cursor.fetchone()
-    return tuple(row.values()) if isinstance(row, Mapping) else row
-
-
-def _text() -> Any:
-    from sqlalchemy import text
-
-    return text(_NAMED)
-
-
-def _named(arguments: tuple[str, ...]) -> dict[str, str]:
-    return {f"p{i}": value for i, value in enumerate(arguments)}
+    return event
 
 
 def _event(row: Any) -> Event:

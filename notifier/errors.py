@@ -86,6 +86,12 @@ class InvalidOption(Refused):
     code = "invalid_option"
 
 
+class InvalidAttachment(Refused):
+    """A file can not be attached as it is."""
+
+    code = "invalid_attachment"
+
+
 class InvalidValue(Refused):
     """A field of a recipient, tenant, template or event type can not be used."""
 
@@ -124,6 +130,7 @@ REFUSALS: dict[str, type[Refused]] = {
         InvalidAudience,
         InvalidAddress,
         InvalidOption,
+        InvalidAttachment,
         InvalidValue,
         IdempotencyConflict,
         NotFoundError,

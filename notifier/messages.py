@@ -2,13 +2,13 @@
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
 from notifier import unsubscribe
-from notifier.channels.contract import Message
+from notifier.channels.contract import Attachment, Message
 from notifier.errors import NotifierError
 from notifier.rendering import RenderError, Template, compile_template
 from notifier.store import templates
@@ -63,11 +63,13 @@ def compose(
     lane: Lane,
     acknowledge_url: str | None,
     token: str | None,
+    attachments: Sequence[Attachment] = (),
 ) -> Message:
     """The message of a delivery; raises `RenderError` or `NoTemplate`.
 
     shared: the event's `shared_context`, made once for all its deliveries.
     token: of the account that its tenant has connected.
+    attachments: the event's.
     """
     unsubscribe_url = (
         unsubscribe.url(delivery.id) if channel is Channel.EMAIL and event.mutable else None
@@ -98,6 +100,7 @@ def compose(
         acknowledge_url=acknowledge_url,
         expires_at=event.expires_at,
         urgent=lane is Lane.CRITICAL,
+        attachments=attachments,
     )
 
 

@@ -67,7 +67,7 @@ def settle(
                         message.channel,
                         message.address,
                         attempt,
-                        dict(message.parts),
+                        _as_it_looks(message),
                     )
                 )
         case RetryLater(code, reason, after):
@@ -107,6 +107,12 @@ def settle(
             outcome=type(outcome).__name__,
             code=getattr(outcome, "code", None),
         )
+
+
+def _as_it_looks(message: Message) -> dict[str, str]:
+    """Its parts for whoever looks at what was captured, and the names of its files."""
+    files = ", ".join(file.name for file in message.attachments)
+    return {**message.parts, **({"attachments": files} if files else {})}
 
 
 def _unsure(

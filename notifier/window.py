@@ -4,17 +4,17 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from notifier import connections, limits, magic_links, messages
-from notifier.channels.contract import Message
+from notifier.channels.contract import Attachment, Message
 from notifier.errors import NotifierError
 from notifier.log import logger
 from notifier.rendering import RenderError
 from notifier.settle import Results, fail
 from notifier.status import UNFINISHED, Status
-from notifier.store import deliveries, pauses
+from notifier.store import attachments, deliveries, pauses
 from notifier.store.deliveries import Loaded, Move
 from notifier.store.engine import connect, statement
 from notifier.store.pauses import Pause
-from notifier.words import TRAITS, Lane
+from notifier.words import TRAITS, Channel, Lane
 from notifier.worker import Chunk, Worker
 
 log = logger("window")
@@ -22,12 +22,19 @@ log = logger("window")
 FIRST_WINDOW = 32
 """Sends before the first flush to a provider whose pace is not known yet."""
 
+WITH_FILES = 4
+"""Events with attachments in a window: with 7 MB each, that is all a process holds of them."""
+
+Files = Mapping[uuid.UUID, Sequence[Attachment]]
+"""What the e-mails of an event carry, by its id."""
+
 
 def next_messages(chunk: Chunk, worker: Worker, results: Results) -> list[Message]:
     """The next window's messages, ready to be sent; what is not sent of it is in `results`."""
     window = _within_rate(chunk, _next_window(chunk, worker, results), results, worker)
     window, tokens = _with_tokens(chunk, window, results)
-    return _render(chunk, window, results, tokens)
+    window, files = _with_files(chunk, window, results)
+    return _render(chunk, window, results, tokens, files)
 
 
 def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]:
@@ -39,7 +46,7 @@ def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]
     pace = worker.pace.get(chunk.provider.name)
     size = FIRST_WINDOW if pace is None else int(pace * worker.settings.flush_seconds)
     size = min(max(size, chunk.provider.at_once), TRAITS[chunk.channel].window)
-    window = list(chunk.rest.values())[:size]
+    window = _few_files(chunk, list(chunk.rest.values())[:size])
     with statement() as connection:
         stopped = deliveries.stopped(connection, list({d.event_id for d in window}))
         paused = pauses.active(connection) if stopped.pauses else []
@@ -65,6 +72,24 @@ def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]
             continue
         results.moves.append(Move(delivery.id, delivery.status, after, delivery.attempts))
     return going
+
+
+def _carried(chunk: Chunk, delivery: Loaded) -> Sequence[uuid.UUID]:
+    """The attachments that the delivery's message carries."""
+    if chunk.channel is not Channel.EMAIL:
+        return ()
+    return chunk.events[delivery.event_id].attachments or ()
+
+
+def _few_files(chunk: Chunk, window: list[Loaded]) -> list[Loaded]:
+    """The window up to where the files of more events than `WITH_FILES` would have to be held."""
+    met: set[uuid.UUID] = set()
+    for n, delivery in enumerate(window):
+        if _carried(chunk, delivery):
+            met.add(delivery.event_id)
+            if len(met) > WITH_FILES:
+                return window[:n]
+    return window
 
 
 def _within_rate(
@@ -113,11 +138,34 @@ def _with_tokens(
     return [delivery for delivery in window if delivery.tenant_id in tokens], tokens
 
 
+def _with_files(chunk: Chunk, window: list[Loaded], results: Results) -> tuple[list[Loaded], Files]:
+    """The files of the window's events. A delivery whose file is gone is a dead letter: a mail that
+    speaks of an invoice is not sent without it."""
+    wanted = {d.event_id: _carried(chunk, d) for d in window}
+    ids = {i for each in wanted.values() for i in each}
+    if not ids:
+        return window, {}
+    with statement() as connection:
+        found = {i: Attachment(*file) for i, file in attachments.load(connection, ids).items()}
+    ready = []
+    for delivery in window:
+        if all(i in found for i in wanted[delivery.event_id]):
+            ready.append(delivery)
+        else:
+            event = chunk.events[delivery.event_id]
+            fail(
+                *(delivery, results, None, "attachment"),
+                *("a file it carries has been deleted", event.correlation_id),
+            )
+    return ready, {e: [found[i] for i in each if i in found] for e, each in wanted.items()}
+
+
 def _render(
     chunk: Chunk,
     window: Sequence[Loaded],
     results: Results,
     tokens: Mapping[uuid.UUID, str | None],
+    files: Files,
 ) -> list[Message]:
     """Rendered messages; a template that fails dead-letters its own delivery and no other."""
     ready = []
@@ -130,7 +178,10 @@ def _render(
         try:
             token = tokens.get(delivery.tenant_id)
             ready.append(
-                messages.compose(delivery, event, shared, chunk.channel, lane, link, token)
+                messages.compose(
+                    *(delivery, event, shared, chunk.channel, lane, link, token),
+                    files.get(delivery.event_id, ()),
+                )
             )
         except RenderError as error:
             fail(delivery, results, None, "render", str(error), event.correlation_id)

@@ -20,6 +20,19 @@ from notifier.words import Channel
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that an e-mail carries.
+
+    name: for its reader; 1 to 255 bytes in UTF-8, no slashes and no control characters.
+    media_type: such as application/pdf, in ASCII, without parameters.
+    """
+
+    name: str
+    media_type: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One rendered message for one address.
 
@@ -36,6 +49,7 @@ class Message:
         waits for that. Where one can act inside the message, a button or a key is beside it.
     expires_at: after which it is of no use; None: never.
     urgent: whether it goes by the critical lane.
+    attachments: of an e-mail; 7,000,000 bytes together at most.
     """
 
     delivery_id: uuid.UUID
@@ -54,6 +68,7 @@ class Message:
     acknowledge_url: str | None = None
     expires_at: datetime | None = None
     urgent: bool = False
+    attachments: Sequence[Attachment] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ import secrets
 from base64 import b64encode
 from datetime import datetime
 from email.utils import format_datetime
+from urllib.parse import quote
 
 from notifier.channels import addresses
-from notifier.channels.contract import Message
+from notifier.channels.contract import Attachment, Message
 from notifier.outcome import Rejected
 
 LINE_LIMIT = 998
@@ -27,6 +28,7 @@ _FORBIDDEN = re.compile(r"[\r\n\x00]")
 _PLAIN_TEXT = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 _PLAIN_URL = re.compile(r"[\x21-\x3b\x3d\x3f-\x7e]{1,900}")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9 !#$&()+,.;=@^_{}~-]{1,70}")
 _NEWLINE = re.compile(rb"\r\n|\r|\n")
 _CONTROL = bytes(code for code in range(32) if code not in b"\t\r\n") + b"\x7f"
 _NON_ASCII = bytes(range(128, 256))
@@ -63,7 +65,7 @@ class Composer:
     def __init__(self, sender: Sender, now: datetime) -> None:
         self._sender = sender
         # Unguessable, so no body can hold it; quoted-printable and base64 never hold `=_`.
-        boundary = f"=_{secrets.token_hex(12)}"
+        boundary, outer = f"=_{secrets.token_hex(12)}", f"=_{secrets.token_hex(12)}"
         self._head = (
             f"From: {sender.header}\r\n"
             f"Date: {format_datetime(now)}\r\n"
@@ -77,6 +79,11 @@ class Composer:
         # The CRLF before a boundary belongs to it, not to the body (RFC 2046, 5.1.1).
         self._between = f"\r\n--{boundary}\r\n".encode()
         self._end = f"\r\n--{boundary}--\r\n".encode()
+        self._mixed = (
+            f'Content-Type: multipart/mixed;\r\n boundary="{outer}"\r\n\r\n\r\n--{outer}\r\n'
+        ).encode()
+        self._next = f"\r\n--{outer}\r\n".encode()
+        self._last = f"\r\n--{outer}--\r\n".encode()
 
     def compose(self, message: Message, recipient: str) -> bytes | Rejected:
         """The message with CRLF line ends, not yet dot-stuffed; or why there can be none.
@@ -90,12 +97,14 @@ class Composer:
             head = self._headers(message, recipient, subject).encode("ascii")
         except InvalidHeader as fault:
             return Rejected("invalid_header", str(fault))
+        pieces = [head]
+        if message.attachments:
+            pieces.append(self._mixed)
         html = message.parts.get("html")
         if html is None:
-            return head + _part("plain", text)
-        return b"".join(
-            (
-                head,
+            pieces.append(_part("plain", text))
+        else:
+            pieces += (
                 self._alternative,
                 self._between,
                 _part("plain", text),
@@ -103,7 +112,11 @@ class Composer:
                 _part("html", html),
                 self._end,
             )
-        )
+        for file in message.attachments:
+            pieces += (self._next, _attached(file))
+        if message.attachments:
+            pieces.append(self._last)
+        return b"".join(pieces)
 
     def _headers(self, message: Message, recipient: str, subject: str) -> str:
         if _FORBIDDEN.search(recipient):
@@ -201,6 +214,19 @@ def _part(subtype: str, text: str) -> bytes:
     if dense:
         return _head(subtype, "base64") + _base64(body)
     return _head(subtype, "quoted-printable") + binascii.b2a_qp(body, istext=True)
+
+
+def _attached(file: Attachment) -> bytes:
+    """Content headers and body of a file."""
+    plain = file.name if _PLAIN_NAME.fullmatch(file.name) else "attachment"
+    # RFC 2183 with RFC 2231, 4: who can not read the second name shows the first.
+    full = "" if plain == file.name else f";\r\n filename*=utf-8''{quote(file.name, safe='')}"
+    head = (
+        f"Content-Type: {file.media_type}\r\n"
+        f'Content-Disposition: attachment;\r\n filename="{plain}"{full}\r\n'
+        "Content-Transfer-Encoding: base64\r\n\r\n"
+    )
+    return head.encode("ascii") + _base64(file.content)
 
 
 def _head(subtype: str, encoding: str) -> bytes:

@@ -11,10 +11,10 @@ It takes no idempotency key: a message that is sent again after an attempt in do
 import hmac
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -55,6 +55,10 @@ DELIVERY = "notifier_delivery"
 BATCH = 32
 """Messages of one request. Postmark takes 500, but an answer that never comes leaves all of them in
 doubt, and to be sent again."""
+
+HEAVY = 7_000_000
+"""Bytes of attachments with which a request is full: with the last message's, and in base64, they
+stay below the 50 MB that Postmark takes in a request."""
 
 # https://postmarkapp.com/developer/api/overview#error-codes: the `ErrorCode` of an answer. What is
 # not listed is tried again: a token, sender or message stream that is unknown (10, 400, 401, 1226),
@@ -157,8 +161,7 @@ class Postmark(Provider):
         return (TOKEN, FROM, STREAM, WEBHOOK_SECRET, TIMEOUT, API_URL)
 
     def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
-        waiting = takewhile(lambda _: may_start(), messages)
-        while batch := list(islice(waiting, BATCH)):
+        for batch in _batches(takewhile(lambda _: may_start(), messages)):
             bodies: list[tuple[Message, dict[str, Any]]] = []
             for message in batch:
                 body = self._body(message)
@@ -203,6 +206,7 @@ class Postmark(Provider):
             "TextBody": text or " ",
             **({"HtmlBody": html} if html else {}),
             "Headers": [{"Name": name, "Value": value} for name, value in headers.items()],
+            **({"Attachments": _files(message)} if message.attachments else {}),
             "Metadata": {DELIVERY: str(message.delivery_id)},
         }
 
@@ -230,6 +234,32 @@ class Postmark(Provider):
         if not isinstance(record, dict) or not isinstance(record.get("RecordType"), str):
             raise Misunderstood("the body is no record of an event")
         return Heard(_facts(record, record["RecordType"]))
+
+
+def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """As many messages as fit into one request, as long as there are more."""
+    batch: list[Message] = []
+    size = 0
+    for message in messages:
+        batch.append(message)
+        size += sum(len(file.content) for file in message.attachments)
+        # Not one message later: it may start now, and not when these are through.
+        if len(batch) == BATCH or size >= HEAVY:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _files(message: Message) -> list[dict[str, str]]:
+    return [
+        {
+            "Name": file.name,
+            "Content": b64encode(file.content).decode(),
+            "ContentType": file.media_type,
+        }
+        for file in message.attachments
+    ]
 
 
 def judge(answer: "requests.Response", count: int) -> Sequence[Outcome]:

@@ -157,6 +157,7 @@ class SendGrid(Provider):
             "subject": subject or " ",
             "content": parts,
             "headers": headers,
+            **({"attachments": _files(message)} if message.attachments else {}),
         }
 
     def hear(self, call: Call) -> Heard:
@@ -180,6 +181,18 @@ class SendGrid(Provider):
         if not isinstance(events, list):
             raise Misunderstood("the body is no list of events")
         return Heard([fact for event in events for fact in _facts(event)])
+
+
+def _files(message: Message) -> list[dict[str, str]]:
+    return [
+        {
+            "content": base64.b64encode(file.content).decode(),
+            "type": file.media_type,
+            "filename": file.name,
+            "disposition": "attachment",
+        }
+        for file in message.attachments
+    ]
 
 
 def judge(answer: "requests.Response") -> Outcome:

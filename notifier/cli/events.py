@@ -64,6 +64,12 @@ def read_json(option: str, given: str) -> Any:
 @click.option("--actor", help="Who or what caused it.")
 @click.option("--correlation-id")
 @click.option("--escalation", help="Its steps as JSON; default: the event type's.")
+@click.option(
+    "--attach",
+    type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
+    multiple=True,
+    help="A file that its e-mails carry; may be given ten times.",
+)
 @json_option
 def emit(
     event_type: str,
@@ -71,10 +77,12 @@ def emit(
     payload: str,
     to: str | None,
     escalation: str | None,
+    attach: tuple[Path, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
     """Emit an event of EVENT_TYPE in a transaction of its own."""
+    from notifier import attach as keep
     from notifier import emit as emit_event
     from notifier.store.engine import connect
 
@@ -83,14 +91,11 @@ def emit(
     if escalation is not None:
         options["escalation"] = read_json("--escalation", escalation)
     with connect() as connection, connection.begin():
-        event = emit_event(
-            connection,
-            event_type,
-            body,
-            tenant=tenant_id(connection, tenant),
-            to=audience,
-            **options,
-        )
+        who = tenant_id(connection, tenant)
+        options["attachments"] = [
+            keep(connection, file.read_bytes(), tenant=who, name=file.name) for file in attach
+        ] or None
+        event = emit_event(connection, event_type, body, tenant=who, to=audience, **options)
     facts = {
         "event": str(event.id),
         "is_new": event.is_new,

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from notifier.channels import registry
 from notifier.http import (
+    attachments,
     bodies,
     callbacks,
     connections,
@@ -42,6 +43,7 @@ def make_app() -> FastAPI:
     problems.install(app)
     for router in (
         events.router,
+        attachments.router,
         recipients.router,
         pauses.router,
         templates.router,

@@ -62,6 +62,7 @@ class EventIn(Given):
     actor: Word | None = None
     correlation_id: Word | None = None
     escalation: Annotated[list[EscalationStep], Field(max_length=10)] | None = None
+    attachments: Annotated[list[uuid.UUID], Field(max_length=10)] | None = None
 
 
 class EventBatchIn(Given):
@@ -240,6 +241,12 @@ class PreviewOut(BaseModel):
     parts: dict[str, str]
     template: VersionOut | None
     sms: SmsOut | None
+
+
+class AttachmentOut(BaseModel):
+    """A file that was kept; the same file under the same name has the same id."""
+
+    id: uuid.UUID
 
 
 class EventOut(BaseModel):

@@ -31,6 +31,7 @@ KEY_SECONDS = 5.0
 """How long a key is believed without asking the database again."""
 
 _MOST_KEYS = 10_000
+_LARGE = ("/batch", "/attachments")
 _CORRELATION = re.compile(r"[\x21-\x7e]{1,200}")
 _TOKEN = re.compile(rf"{keys.PREFIX}[A-Za-z0-9_-]{{43}}")
 
@@ -153,7 +154,7 @@ def _unauthenticated() -> Fault:
 
 def _limited(path: str, headers: dict[bytes, bytes], receive: Receive) -> Receive:
     """`receive` that gives up on a body that is too large or too slow."""
-    largest = LARGEST_BATCH if path.endswith("/batch") else LARGEST_BODY
+    largest = LARGEST_BATCH if path.endswith(_LARGE) else LARGEST_BODY
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length) > largest:
         raise _too_large(largest)

@@ -49,6 +49,8 @@ class LoadedEvent:
     mutable: bool
     escalates: bool
     """Whether it asks for an acknowledgement."""
+    attachments: list[uuid.UUID] | None
+    """What its e-mails carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ JOIN notifier.contact_points c ON c.id = x.id WHERE c.secret IS NOT NULL
 
 _EVENTS = f"""
 SELECT e.id, e.type, e.payload, e.correlation_id, e.created_at, e.expires_at, e.tenant_id,
-       t.name AS tenant_name, k.category, k.mutable, e.escalation IS NOT NULL AS escalates
+       t.name AS tenant_name, k.category, k.mutable, e.escalation IS NOT NULL AS escalates,
+       e.attachments
 FROM notifier.notification_events e
 CROSS JOIN LATERAL (SELECT * FROM notifier.tenants x WHERE x.id = e.tenant_id OFFSET 0) t
 CROSS JOIN LATERAL (SELECT * FROM notifier.event_types x WHERE x.name = e.type OFFSET 0) k

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from notifier.channels.contract import Attachment
 from notifier.channels.mime import LINE_LIMIT, Composer, Sender
 from notifier.outcome import Rejected
 from tests.channels.conftest import make_message
@@ -187,3 +188,44 @@ def test_composing_stays_far_below_the_cost_of_sending() -> None:
     for _ in range(500):
         composer.compose(message, message.address)
     assert (time.process_time() - began) / 500 < 0.000_5
+
+
+FILES = (
+    Attachment("invoice 17.pdf", "application/pdf", bytes(range(256)) * 9),
+    Attachment('Grüße aus Köln; "eilig".txt', "text/plain", "Grüße".encode()),
+    Attachment("ж" * 127, "application/octet-stream", b"\r\n.\r\n--=_"),
+)
+
+
+@pytest.mark.parametrize("parts", [{}, {"html": "<p>Hello</p>"}])
+def test_files_follow_the_text(parts: dict[str, str]) -> None:
+    octets = composed(parts={"subject": "s", "text": "Hello", **parts}, attachments=FILES)
+    assert max(map(len, octets.split(b"\r\n"))) <= LINE_LIMIT
+    mail = parsed(octets)
+    assert mail.get_content_type() == "multipart/mixed"
+    said, *files = mail.iter_parts()
+    if parts:
+        assert said.get_content_type() == "multipart/alternative"
+        assert [part.get_content_type() for part in said.iter_parts()] == [
+            "text/plain",
+            "text/html",
+        ]
+    else:
+        assert (said.get_content_type(), body_of(said)) == ("text/plain", "Hello\n")
+    found = [(f.get_filename(), f.get_content_type(), f.get_payload(decode=True)) for f in files]
+    assert found == [(file.name, file.media_type, file.content) for file in FILES]
+    assert {file.get_content_disposition() for file in files} == {"attachment"}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    name=st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/\\")).filter(
+        lambda name: 1 <= len(name.encode()) <= 255
+    ),
+    content=st.binary(min_size=1, max_size=400),
+)
+def test_any_file_is_read_back(name: str, content: bytes) -> None:
+    octets = composed(attachments=[Attachment(name, "application/x-anything", content)])
+    assert max(map(len, octets.split(b"\r\n"))) <= LINE_LIMIT
+    _, file = parsed(octets).iter_parts()
+    assert (file.get_filename(), file.get_payload(decode=True)) == (name, content)

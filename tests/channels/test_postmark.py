@@ -10,8 +10,16 @@ from typing import Any
 
 import pytest
 
-from notifier.channels.contract import Call, Forged, Message, Misunderstood, Replied, Told
-from notifier.channels.postmark import BATCH, BOUNCE_STATUS, Postmark
+from notifier.channels.contract import (
+    Attachment,
+    Call,
+    Forged,
+    Message,
+    Misunderstood,
+    Replied,
+    Told,
+)
+from notifier.channels.postmark import BATCH, BOUNCE_STATUS, HEAVY, Postmark
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.status import Status
@@ -368,3 +376,39 @@ def test_a_wrong_setting_is_named(postmark: vendor.Postmark, setting: str, value
 
 def test_unconfigured_it_is_absent() -> None:
     assert Postmark.from_environment({}) is None
+
+
+def test_files_go_along(postmark: vendor.Postmark, provider: Postmark) -> None:
+    files = [Attachment("Grüße.pdf", "application/pdf", b"%PDF"), Attachment("b", "a/b", b"\0")]
+    assert isinstance(outcome_of(provider, attachments=files), Accepted)
+    (sent,) = postmark.messages.values()
+    assert sent["Attachments"] == [
+        {"Name": "Grüße.pdf", "Content": "JVBERg==", "ContentType": "application/pdf"},
+        {"Name": "b", "Content": "AA==", "ContentType": "a/b"},
+    ]
+
+
+def test_the_largest_files_fit_and_fill_a_request(
+    postmark: vendor.Postmark, provider: Postmark
+) -> None:
+    large = [Attachment("large.bin", "application/octet-stream", b"x" * HEAVY)]
+    small = [Attachment("small.bin", "application/octet-stream", b"x" * (HEAVY - 1))]
+    carried = (small, large, large, (), ())
+    messages = [make_message(Channel.EMAIL, attachments=files) for files in carried]
+    outcomes = outcomes_of(provider, *messages)
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes), outcomes
+    assert [len(asked.json) for asked in postmark.asked] == [2, 1, 2]
+
+
+def test_a_message_starts_only_when_it_may(postmark: vendor.Postmark, provider: Postmark) -> None:
+    """Whether one may start is asked no earlier than its own request is made."""
+    large = [Attachment("large.bin", "application/octet-stream", b"x" * HEAVY)]
+    asked: list[int] = []
+
+    def may_start() -> bool:
+        asked.append(len(postmark.messages))
+        return True
+
+    messages = [make_message(Channel.EMAIL, attachments=large) for _ in range(3)]
+    assert len(list(provider.send(messages, may_start))) == 3
+    assert asked == [0, 1, 2]

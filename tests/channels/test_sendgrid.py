@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from notifier.channels.contract import Call, Forged, Misunderstood, Replied, Told
+from notifier.channels.contract import Attachment, Call, Forged, Misunderstood, Replied, Told
 from notifier.channels.sendgrid import DELIVERY, EVENT_STATUS, SendGrid
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
@@ -227,3 +227,13 @@ def test_without_its_verification_key_nothing_is_believed(sendgrid: vendor.SendG
     with pytest.raises(Forged, match="NOTIFIER_SENDGRID_VERIFICATION_KEY"):
         provider.hear(call(sendgrid, [event("delivered")]))
     provider.close()
+
+
+def test_files_go_along(sendgrid: vendor.SendGrid, provider: SendGrid) -> None:
+    files = [Attachment("Grüße.pdf", "application/pdf", b"%PDF"), Attachment("b", "a/b", b"\0")]
+    assert isinstance(outcome_of(provider, attachments=files), Accepted)
+    (sent,) = sendgrid.messages.values()
+    assert [(f["filename"], f["type"], f["content"]) for f in sent["attachments"]] == [
+        ("Grüße.pdf", "application/pdf", "JVBERg=="),
+        ("b", "a/b", "AA=="),
+    ]

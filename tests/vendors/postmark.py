@@ -4,6 +4,8 @@ As https://postmarkapp.com/developer/user-guide/send-email-with-api/batch-emails
 https://postmarkapp.com/developer/api/overview show them.
 """
 
+import base64
+import json
 import re
 import uuid
 from typing import Any
@@ -14,6 +16,9 @@ TOKEN = "5b2c1f2e-0d7c-4c62-9a5e-3a3f1f7f2c11"
 SENDER = "notify@example.org"
 STREAMS = ("outbound", "broadcast")
 LOGIN = "postmark:hook-password"
+
+# https://postmarkapp.com/support/article/1056-what-are-the-attachment-and-email-size-limits
+LARGEST, LARGEST_BATCH = 10_000_000, 50_000_000
 
 _HEADER = re.compile(r"[!-9;-~]+")
 
@@ -48,6 +53,8 @@ class Postmark(Vendor):
                 return Said(422, {"ErrorCode": 409, "Message": f"JSON required in {name}"})
         if not isinstance(asked.json, list):
             return Said(422, {"ErrorCode": 403, "Message": "Incompatible JSON"})
+        if len(asked.body) > LARGEST_BATCH:
+            return Said(413, {"ErrorCode": 413, "Message": "Payload too large"})
         if len(asked.json) > 500:
             return Said(422, {"ErrorCode": 410, "Message": "Too many batch messages"})
         return Said(200, [self._one(message) for message in asked.json])
@@ -71,6 +78,15 @@ class Postmark(Vendor):
         metadata = message.get("Metadata", {})
         if not all(isinstance(value, str) and len(value) <= 80 for value in metadata.values()):
             return _error(300, "Invalid metadata content")
+        for file in message.get("Attachments", []):
+            if set(file) != {"Name", "Content", "ContentType"}:
+                return _error(300, "Invalid attachment")
+            try:
+                base64.b64decode(file["Content"], validate=True)
+            except ValueError:
+                return _error(300, "Invalid attachment content")
+        if len(json.dumps(message)) > LARGEST:
+            return _error(300, "The message is larger than 10 MB")
         if to in self.inactive:
             words = "You tried to send to recipient(s) that have been marked as inactive."
             return _error(406, words)

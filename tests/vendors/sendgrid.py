@@ -20,6 +20,8 @@ from tests.vendors.server import Asked, Said, Vendor
 KEY = "SG.key"
 SENDER = "notify@example.org"
 
+_FILE = {"content", "filename", "type", "disposition", "content_id"}
+
 
 class SendGrid(Vendor):
     """messages: the bodies that were taken, by message id."""
@@ -69,6 +71,14 @@ class SendGrid(Vendor):
             return _errors(400, "content", "text/plain must come first, text/html after it")
         if not all(part.get("value") for part in body["content"]):
             return _errors(400, "content.0.value", "must be a string of at least one character")
+        for place, file in enumerate(body.get("attachments", [])):
+            if not {"content", "filename"} <= set(file) <= _FILE:
+                return _errors(400, f"attachments.{place}", "Bad Request")
+            try:
+                base64.b64decode(file["content"], validate=True)
+            except ValueError:
+                field = f"attachments.{place}.content"
+                return _errors(400, field, "The attachment content must be base64 encoded.")
         sid = uuid.uuid4().hex[:22]
         with self.lock:
             self.messages[sid] = body

@@ -1,4 +1,4 @@
-"""What may be emitted and what was: event types, templates, the event log and its keys."""
+"""What may be emitted and what was: event types, templates, attachments, the event log, its keys."""
 
 from sqlalchemy import (
     Boolean,
@@ -87,9 +87,25 @@ notification_events = Table(
     Column("refused", Integer, nullable=False, server_default=text("0")),
     # Of the emit, else of its type: who is asked next, as long as nobody acknowledges it.
     Column("escalation", JSONB),
+    # NULL: none.
+    Column("attachments", ARRAY(Uuid)),
     one_of("source", Source),
     one_of("lane", Lane),
     **BY_ID,
+)
+
+attachments = Table(
+    "attachments",
+    metadata,
+    new_id(),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    required("name"),
+    required("media_type"),
+    Column("content", LargeBinary, nullable=False),
+    # SHA-256 of the content.
+    Column("digest", LargeBinary, nullable=False),
+    made_at(),
+    UniqueConstraint("tenant_id", "digest", "name", "media_type"),
 )
 
 idempotency_keys = Table(

@@ -1,0 +1,78 @@
+"""Keep a file in the caller's own transaction, for the e-mails of events that name it.
+
+All rules are in the SQL function `notifier.attach`. This module stays light: producers import it.
+"""
+
+import mimetypes
+import uuid
+from typing import Any
+
+from notifier.errors import REFUSALS, InvalidAttachment
+from notifier.sql_function import SqlFunction
+
+__all__ = ["attach", "attach_async"]
+
+_ATTACH = SqlFunction(
+    "SELECT attachment_id, error_code, error_field, error_expected FROM notifier.attach("
+    "CAST({0} AS text), CAST({1} AS text), CAST({2} AS text), CAST({3} AS bytea))",
+    4,
+)
+_UNKNOWN = "application/octet-stream"
+
+
+def attach(
+    connection: Any,
+    content: bytes,
+    *,
+    tenant: uuid.UUID | str,
+    name: str,
+    media_type: str | None = None,
+) -> uuid.UUID:
+    """Keep a file in the transaction of `connection`, which this neither begins nor ends; its id.
+
+    The same file under the same name is kept once: its id is the same each time.
+
+    connection: as of `emit`.
+    content: 1 to 7,000,000 bytes. name: as its reader is to see it, of 1 to 255 bytes in UTF-8,
+        without slashes and control characters. media_type: without parameters; by default what the
+        end of the name says.
+
+    Raises a subclass of `notifier.errors.Refused` that names the field; then nothing was written.
+    """
+    return _id(_ATTACH.row(connection, _arguments(content, tenant, name, media_type)))
+
+
+async def attach_async(
+    connection: Any,
+    content: bytes,
+    *,
+    tenant: uuid.UUID | str,
+    name: str,
+    media_type: str | None = None,
+) -> uuid.UUID:
+    """`attach` for an `AsyncSession`, an `AsyncConnection` or an async psycopg connection."""
+    return _id(await _ATTACH.row_async(connection, _arguments(content, tenant, name, media_type)))
+
+
+def _arguments(
+    content: bytes, tenant: uuid.UUID | str, name: str, media_type: str | None
+) -> tuple[Any, ...]:
+    # What Postgres can not hold would break the caller's transaction instead of being refused.
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidAttachment("name", "text that is valid Unicode") from None
+    if "\0" in name:
+        raise InvalidAttachment("name", "the name of a file, without control characters")
+    if media_type is None:
+        media_type = mimetypes.guess_type(name)[0] or _UNKNOWN
+    if not media_type.isascii() or "\0" in media_type:
+        raise InvalidAttachment("media_type", "a media type such as application/pdf")
+    return str(tenant), name, media_type, bytes(content)
+
+
+def _id(row: Any) -> uuid.UUID:
+    attachment_id, code, field, expected = row
+    if code is not None:
+        raise REFUSALS[code](field, expected)
+    return attachment_id if isinstance(attachment_id, uuid.UUID) else uuid.UUID(attachment_id)

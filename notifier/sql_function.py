@@ -1,0 +1,46 @@
+"""A SQL function called on whatever connection a producer has, in the transaction it stands in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class SqlFunction:
+    """`sql` holds a place for each argument: {0}, {1} and so on, `count` of them."""
+
+    def __init__(self, sql: str, count: int) -> None:
+        self._percent = sql.format(*["%s"] * count)
+        self._named = sql.format(*(f":p{i}" for i in range(count)))
+
+    def row(self, connection: Any, arguments: tuple[Any, ...]) -> Any:
+        """The one row it returns.
+
+        connection: a SQLAlchemy `Session` or `Connection`, a psycopg connection, or Django's.
+        """
+        if any(base.__module__.startswith("sqlalchemy.") for base in type(connection).__mro__):
+            return connection.execute(self._text(), _by_name(arguments)).one()
+        with connection.cursor() as cursor:
+            cursor.execute(self._percent, arguments)
+            row = cursor.fetchone()
+        return tuple(row.values()) if isinstance(row, Mapping) else row
+
+    async def row_async(self, connection: Any, arguments: tuple[Any, ...]) -> Any:
+        """The same on an `AsyncSession`, an `AsyncConnection` or an async psycopg connection."""
+        if sync_part(connection) is not None:
+            return (await connection.execute(self._text(), _by_name(arguments))).one()
+        async with connection.cursor() as cursor:
+            await cursor.execute(self._percent, arguments)
+            return await cursor.fetchone()
+
+    def _text(self) -> Any:
+        from sqlalchemy import text
+
+        return text(self._named)
+
+
+def sync_part(connection: Any) -> Any:
+    """What an async connection of SQLAlchemy's works with; None for any other."""
+    return getattr(connection, "sync_session", None) or getattr(connection, "sync_connection", None)
+
+
+def _by_name(arguments: tuple[Any, ...]) -> dict[str, Any]:
+    return {f"p{i}": value for i, value in enumerate(arguments)}
