@@ -17,7 +17,7 @@ from notifier.channels.contract import Attachment
 from notifier.channels.sandbox import Sandbox
 from notifier.errors import InvalidAttachment, InvalidOption, Refused, UnknownTenant
 from notifier.settings import Settings
-from notifier.store import audience
+from notifier.store import audience, dispatches
 from notifier.window import WITH_FILES
 from tests.conftest import Database
 from tests.engine import Scripted, accept, configured, run_due, sound, to, worker
@@ -258,6 +258,8 @@ def test_a_process_holds_the_files_of_a_few_events_only(
         file = attach(connection, bytes([n]), tenant=tenant, name="n")
         to(connection, tenant, ["ada"], attachments=[file])
         to(connection, tenant, ["bob"])
+    with database.pool.begin() as writer:
+        dispatches.pack(writer)
     sender = Watching(accept)
     run_due(database, worker(configured, sender))
     assert sum(held) == 3 * WITH_FILES

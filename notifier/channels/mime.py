@@ -218,12 +218,15 @@ def _part(subtype: str, text: str) -> bytes:
 
 def _attached(file: Attachment) -> bytes:
     """Content headers and body of a file."""
-    plain = file.name if _PLAIN_NAME.fullmatch(file.name) else "attachment"
-    # RFC 2183 with RFC 2231, 4: who can not read the second name shows the first.
-    full = "" if plain == file.name else f";\r\n filename*=utf-8''{quote(file.name, safe='')}"
+    # RFC 2183 and, for what is more than plain words, RFC 2231, 4. Not both: some take the first.
+    name = (
+        f'filename="{file.name}"'
+        if _PLAIN_NAME.fullmatch(file.name)
+        else f"filename*=utf-8''{quote(file.name, safe='')}"
+    )
     head = (
         f"Content-Type: {file.media_type}\r\n"
-        f'Content-Disposition: attachment;\r\n filename="{plain}"{full}\r\n'
+        f"Content-Disposition: attachment;\r\n {name}\r\n"
         "Content-Transfer-Encoding: base64\r\n\r\n"
     )
     return head.encode("ascii") + _base64(file.content)

@@ -55,6 +55,30 @@ def test_every_option_of_emit_reaches_the_event(database: Database, tenant: uuid
     assert database.one("SELECT lane FROM notifier.dispatches") == "critical"
 
 
+def test_files_are_attached_in_the_order_given(
+    database: Database, tenant: uuid.UUID, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("b.txt", "a.pdf"):
+        (tmp_path / name).write_bytes(name.encode())
+    files = [argument for n in ("b.txt", "a.pdf") for argument in ("--attach", str(tmp_path / n))]
+    assert emit("--tenant", "acme", *files) == 0
+    kept = database.query(
+        "SELECT a.name, a.media_type, a.content FROM notifier.notification_events e, "
+        "unnest(e.attachments) WITH ORDINALITY AS x(id, n) "
+        "JOIN notifier.attachments a USING (id) ORDER BY x.n"
+    )
+    assert [tuple(row) for row in kept] == [
+        ("b.txt", "text/plain", b"b.txt"),
+        ("a.pdf", "application/pdf", b"a.pdf"),
+    ]
+    (tmp_path / "empty").touch()
+    assert emit("--tenant", "acme", "--json", "--attach", str(tmp_path / "empty")) == 2
+    error = last_json(capsys.readouterr().out)["error"]
+    assert (error["code"], error["field"]) == ("invalid_attachment", "content")
+    assert emit("--tenant", "acme", "--attach", str(tmp_path / "none")) == 2
+    assert database.one("SELECT count(*) FROM notifier.notification_events") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "field"),
     [
