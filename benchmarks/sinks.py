@@ -1,11 +1,10 @@
 """Where a benchmark's messages arrive: a process of its own that answers and counts.
 
-`python -m benchmarks.sinks smtp|http|vendors` prints its port, then, at a line on its standard
-input, how many messages it has taken.
+`python -m benchmarks.sinks smtp|http|vendors [CERTIFICATE]` prints its port, then, at a line on its
+standard input, how many messages it has taken. With a certificate it speaks TLS.
 """
 
 import asyncio
-import re
 import socket
 import subprocess
 import sys
@@ -13,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.bench import InvariantsBroken
-
-_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+from benchmarks.vendor_apis import LENGTH, Vendors, tls
 
 
 class Sink:
@@ -47,10 +45,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def sink(kind: str) -> Iterator[Sink]:
-    """Run the sink for `smtp`, `http` or the APIs of `vendors`."""
+def sink(kind: str, *certificate: str) -> Iterator[Sink]:
+    """Run the sink for `smtp`, `http` or the APIs of `vendors`; with a certificate over TLS."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.sinks", kind],
+        [sys.executable, "-m", "benchmarks.sinks", kind, *certificate],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -122,7 +120,7 @@ class _Http(asyncio.Protocol):
             head, end, rest = self._held.partition(b"\r\n\r\n")
             if not end:
                 return
-            length = _LENGTH.search(head)
+            length = LENGTH.search(head)
             size = int(length[1]) if length else 0
             if len(rest) < size:
                 return
@@ -131,62 +129,18 @@ class _Http(asyncio.Protocol):
             self._out.write(b"HTTP/1.1 204 No Content\r\n\r\n")
 
 
-_SAID: tuple[tuple[bytes, int, str], ...] = (
-    (b"/v3/mail/send", 202, ""),
-    (
-        b"/sms/json",
-        200,
-        '{"message-count": "1", "messages": [{"status": "0", "message-id": "%s"}]}',
-    ),
-    (b"/Messages.json", 201, '{"sid": "SM%s", "status": "queued"}'),
-    (b"/Calls.json", 201, '{"sid": "CA%s", "status": "queued"}'),
-)
-"""What a vendor's API says to a message, by the end of the path it is posted to; %s: an id."""
-
-
-class _Vendors(asyncio.Protocol):
-    """Answers every request of a vendor's API after 10 ms."""
-
-    taken = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._out, self._held = transport, b""
-
-    def data_received(self, data: bytes) -> None:
-        self._held += data
-        head, end, rest = self._held.partition(b"\r\n\r\n")
-        length = _LENGTH.search(head)
-        # One request at a time: no client of ours sends another before it has read the answer.
-        if end and len(rest) >= (int(length[1]) if length else 0):
-            self._held = b""
-            asyncio.get_running_loop().call_later(0.01, self._answer, head.split(b" ", 2)[1])
-
-    def _answer(self, path: bytes) -> None:
-        _Vendors.taken += 1
-        status, said = next(
-            ((status, said) for end, status, said in _SAID if path.endswith(end)),
-            (404, '{"path": "unknown"}'),
-        )
-        body = (said % f"{_Vendors.taken:032x}" if "%s" in said else said).encode()
-        self._out.write(
-            f"HTTP/1.1 {status} OK\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n".encode()
-            + body
-        )
-
-
-_KINDS: dict[str, type[_Smtp | _Http | _Vendors]] = {
+_KINDS: dict[str, type[_Smtp | _Http | Vendors]] = {
     "smtp": _Smtp,
     "http": _Http,
-    "vendors": _Vendors,
+    "vendors": Vendors,
 }
 
 
-async def _main(kind: str) -> None:
+async def _main(kind: str, certificate: str | None = None) -> None:
     protocol = _KINDS[kind]
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(protocol, "127.0.0.1", 0)
+    secure = tls(certificate) if certificate else None
+    server = await loop.create_server(protocol, "127.0.0.1", 0, ssl=secure)
     print(server.sockets[0].getsockname()[1], flush=True)
     asked = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(asked), sys.stdin)
@@ -195,4 +149,4 @@ async def _main(kind: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1]))
+    asyncio.run(_main(*sys.argv[1:]))

@@ -5,9 +5,10 @@ from http.client import HTTPConnection
 
 import pytest
 
-from benchmarks import run
+from benchmarks import run, vendors
 from benchmarks.bench import InvariantsBroken, Result, ToolMissing, result
 from benchmarks.sinks import sink
+from benchmarks.vendors import VENDORS
 
 
 def test_a_name_nobody_knows_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,3 +63,18 @@ def test_the_endpoint_counts_what_it_took() -> None:
             assert answer.status == 204
         client.close()
         running.expect(2)
+
+
+class _NoBarrier:
+    """Lets whoever waits go on."""
+
+    def wait(self, _: float) -> None:
+        return None
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_every_vendor_is_measured_against_an_api_that_takes_its_messages(name: str) -> None:
+    with vendors.ready(name) as (api, given):
+        vendors.bare_loop(_NoBarrier(), given, given.addresses[:7])  # type: ignore[arg-type]
+        # One more was sent before the clock started.
+        api.expect(8)
