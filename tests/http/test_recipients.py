@@ -174,6 +174,7 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
         (method.upper(), path) for path, each in document["paths"].items() for method in each
     } == {
         ("POST", "/v1/events"),
+        ("POST", "/v1/attachments"),
         ("POST", "/v1/events/batch"),
         ("GET", "/v1/events/{event_id}"),
         ("GET", "/v1/events/{event_id}/deliveries"),
