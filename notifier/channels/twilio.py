@@ -68,7 +68,8 @@ _SETTLES = timedelta(seconds=10)
 class Twilio(Provider):
     """SMS from a number, a sender name or a Messaging Service; calls from a number.
 
-    A call speaks the text, and where Twilio can reach us takes any key for an acknowledgement.
+    A call speaks the text, and where its event asks for an acknowledgement and Twilio can reach us
+    takes any key for one.
     """
 
     name = "twilio"
@@ -207,10 +208,10 @@ class Twilio(Provider):
         return f"{self._calls_back_at}?{urlencode({'delivery': str(delivery), **more})}"
 
     def _twiml(self, message: Message, text: str) -> str:
-        """The text said twice; with an address to tell the key to, until a key is pressed."""
+        """The text said twice; where somebody waits for it, until a key is pressed."""
         spoken = f"<Say {self._spoken}>{escape(_speakable(text))}</Say>"
         action = self._url(message.delivery_id, act="keypress")
-        if action is None:
+        if action is None or message.acknowledge_url is None:
             return f'<Response>{spoken}<Pause length="1"/>{spoken}</Response>'
         ask = f"<Say {self._spoken}>Press any key to acknowledge.</Say>"
         gather = (

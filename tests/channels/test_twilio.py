@@ -90,7 +90,11 @@ def test_a_messaging_service_sends_instead_of_a_number(twilio: vendor.Twilio) ->
 def test_a_call_speaks_the_text_twice_and_listens_for_a_key(
     twilio: vendor.Twilio, provider: Twilio
 ) -> None:
-    message = make_message(Channel.VOICE, parts={"text": "Checkout & payments: <down>\x07"})
+    message = make_message(
+        Channel.VOICE,
+        parts={"text": "Checkout & payments: <down>\x07"},
+        acknowledge_url=f"{PUBLIC}/a/token",
+    )
     ((_, outcome),) = provider.send([message], always)
     (sid,) = twilio.calls
     assert outcome == Accepted(sid, "queued")
@@ -109,12 +113,23 @@ def test_a_call_speaks_the_text_twice_and_listens_for_a_key(
 def test_a_call_that_nobody_can_answer_to_only_speaks(twilio: vendor.Twilio) -> None:
     provider = Twilio.from_environment(twilio.environment())
     assert provider is not None
-    assert isinstance(outcome_of(provider, Channel.VOICE), Accepted)
+    asked = {"acknowledge_url": f"{PUBLIC}/a/token"}
+    assert isinstance(outcome_of(provider, Channel.VOICE, **asked), Accepted)
     (call,) = twilio.calls.values()
     spoken = ElementTree.fromstring(call["twiml"])
     assert [each.tag for each in spoken] == ["Say", "Pause", "Say"]
     assert call["callback"] is None
     provider.close()
+
+
+def test_a_call_that_nobody_waits_to_be_answered_only_speaks(
+    twilio: vendor.Twilio, provider: Twilio
+) -> None:
+    assert isinstance(outcome_of(provider, Channel.VOICE), Accepted)
+    (call,) = twilio.calls.values()
+    spoken = ElementTree.fromstring(call["twiml"])
+    assert [each.tag for each in spoken] == ["Say", "Pause", "Say"]
+    assert call["callback"] is not None
 
 
 @pytest.mark.parametrize(
