@@ -17,7 +17,10 @@ _ATTACH = SqlFunction(
     "CAST({0} AS text), CAST({1} AS text), CAST({2} AS text), CAST({3} AS bytea))",
     4,
 )
+_LARGEST = 7_000_000
 _UNKNOWN = "application/octet-stream"
+_ENDS = mimetypes.MimeTypes(filenames=())
+"""Python's own table, not that of the machine: the same name means the same everywhere."""
 
 
 def attach(
@@ -30,12 +33,14 @@ def attach(
 ) -> uuid.UUID:
     """Keep a file in the transaction of `connection`, which this neither begins nor ends; its id.
 
-    The same file under the same name is kept once: its id is the same each time.
+    The same file, name and media type are kept once: the id is the same each time.
 
     connection: as of `emit`.
     content: 1 to 7,000,000 bytes. name: as its reader is to see it, of 1 to 255 bytes in UTF-8,
         without slashes and control characters. media_type: without parameters; by default what the
         end of the name says.
+
+    Another transaction that keeps the same new file meanwhile waits for this one's end.
 
     Raises a subclass of `notifier.errors.Refused` that names the field; then nothing was written.
     """
@@ -64,8 +69,13 @@ def _arguments(
         raise InvalidAttachment("name", "text that is valid Unicode") from None
     if "\0" in name:
         raise InvalidAttachment("name", "the name of a file, without control characters")
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise InvalidAttachment("content", "bytes")
+    if not 1 <= len(content) <= _LARGEST:
+        raise InvalidAttachment("content", f"1 to {_LARGEST} bytes")
     if media_type is None:
-        media_type = mimetypes.guess_type(name)[0] or _UNKNOWN
+        media_type, compressed = _ENDS.guess_type(f"./{name}")
+        media_type = _UNKNOWN if compressed or media_type is None else media_type
     if not media_type.isascii() or "\0" in media_type:
         raise InvalidAttachment("media_type", "a media type such as application/pdf")
     return str(tenant), name, media_type, bytes(content)

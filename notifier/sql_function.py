@@ -20,8 +20,7 @@ class SqlFunction:
             return connection.execute(self._text(), _by_name(arguments)).one()
         with connection.cursor() as cursor:
             cursor.execute(self._percent, arguments)
-            row = cursor.fetchone()
-        return tuple(row.values()) if isinstance(row, Mapping) else row
+            return _values(cursor.fetchone())
 
     async def row_async(self, connection: Any, arguments: tuple[Any, ...]) -> Any:
         """The same on an `AsyncSession`, an `AsyncConnection` or an async psycopg connection."""
@@ -29,7 +28,7 @@ class SqlFunction:
             return (await connection.execute(self._text(), _by_name(arguments))).one()
         async with connection.cursor() as cursor:
             await cursor.execute(self._percent, arguments)
-            return await cursor.fetchone()
+            return _values(await cursor.fetchone())
 
     def _text(self) -> Any:
         from sqlalchemy import text
@@ -40,6 +39,11 @@ class SqlFunction:
 def sync_part(connection: Any) -> Any:
     """What an async connection of SQLAlchemy's works with; None for any other."""
     return getattr(connection, "sync_session", None) or getattr(connection, "sync_connection", None)
+
+
+def _values(row: Any) -> Any:
+    """The row of a connection whose rows may be mappings."""
+    return tuple(row.values()) if isinstance(row, Mapping) else row
 
 
 def _by_name(arguments: tuple[Any, ...]) -> dict[str, Any]:

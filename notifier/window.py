@@ -22,8 +22,8 @@ log = logger("window")
 FIRST_WINDOW = 32
 """Sends before the first flush to a provider whose pace is not known yet."""
 
-WITH_FILES = 4
-"""Events with attachments in a window: with 7 MB each, that is all a process holds of them."""
+HEAVY = 28_000_000
+"""Bytes of attachments that a window's events have together."""
 
 Files = Mapping[uuid.UUID, Sequence[Attachment]]
 """What the e-mails of an event carry, by its id."""
@@ -82,13 +82,20 @@ def _carried(chunk: Chunk, delivery: Loaded) -> Sequence[uuid.UUID]:
 
 
 def _few_files(chunk: Chunk, window: list[Loaded]) -> list[Loaded]:
-    """The window up to where the files of more events than `WITH_FILES` would have to be held."""
-    met: set[uuid.UUID] = set()
+    """The window up to where its events have more than `HEAVY` bytes of files; one has less."""
+    ids = {i for delivery in window for i in _carried(chunk, delivery)}
+    if not ids:
+        return window
+    with statement() as connection:
+        sizes = attachments.sizes(connection, ids)
+    held: set[uuid.UUID] = set()
+    total = 0
     for n, delivery in enumerate(window):
-        if _carried(chunk, delivery):
-            met.add(delivery.event_id)
-            if len(met) > WITH_FILES:
-                return window[:n]
+        fresh = {*_carried(chunk, delivery)} - held
+        total += sum(sizes.get(i, 0) for i in fresh)
+        if total > HEAVY:
+            return window[:n]
+        held |= fresh
     return window
 
 

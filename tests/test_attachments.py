@@ -7,18 +7,20 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from notifier import attach, attach_async, emit
+from notifier.channels import crew
 from notifier.channels.contract import Attachment
 from notifier.channels.sandbox import Sandbox
 from notifier.errors import InvalidAttachment, InvalidOption, Refused, UnknownTenant
 from notifier.settings import Settings
 from notifier.store import audience, dispatches
-from notifier.window import WITH_FILES
+from notifier.window import HEAVY
 from tests.conftest import Database
 from tests.engine import Scripted, accept, configured, run_due, sound, to, worker
 from tests.test_emit import TASK
@@ -55,6 +57,9 @@ def test_the_same_file_is_kept_once(connection: Connection, tenant: uuid.UUID) -
         ("notes.txt", "text/plain"),
         ("no end", "application/octet-stream"),
         ("Bericht.unheard-of", "application/octet-stream"),
+        ("table.csv.gz", "application/octet-stream"),
+        ("data:text", "application/octet-stream"),
+        ("mail.eml", "message/rfc822"),
     ],
 )
 def test_the_name_says_what_it_is(
@@ -79,6 +84,9 @@ def test_the_name_says_what_it_is(
         ("media_type", {"media_type": "text/plain; charset=utf-8"}),
         ("media_type", {"media_type": "text/plain\r\nX: y"}),
         ("media_type", {"media_type": "tëxt/plain"}),
+        ("media_type", {"media_type": "Multipart/form-data"}),
+        ("content", {"content": "text"}),
+        ("content", {"content": 17}),
         ("content", {"content": b""}),
         ("content", {"content": b"x" * 7_000_001}),
     ],
@@ -106,6 +114,8 @@ def test_every_kind_of_connection_will_do(database: Database, tenant: uuid.UUID)
     ids = []
     with Session(database.pool) as session, session.begin():
         ids.append(attach(session, PDF, **given))
+    with psycopg.connect(database.producer_url, row_factory=dict_row) as by_name:
+        ids.append(attach(by_name, PDF, **given))
     with psycopg.connect(database.producer_url) as connection:
         ids.append(attach(connection, PDF, **given))
         ids += (
@@ -123,11 +133,14 @@ def test_every_kind_of_connection_will_do(database: Database, tenant: uuid.UUID)
         async with engine.begin() as connection:
             ids.append(await attach_async(connection, PDF, **given))
         await engine.dispose()
-        async with await psycopg.AsyncConnection.connect(database.producer_url) as raw:
+        connect = psycopg.AsyncConnection.connect
+        async with await connect(database.producer_url) as raw:
             ids.append(await attach_async(raw, PDF, **given))
+        async with await connect(database.producer_url, row_factory=dict_row) as raw_by_name:
+            ids.append(await attach_async(raw_by_name, PDF, **given))
 
     asyncio.run(both())
-    assert len(ids) == 5
+    assert len(ids) == 7
     assert len(set(ids)) == 1
 
 
@@ -244,31 +257,32 @@ def test_a_mail_is_not_sent_without_a_file_that_is_gone(
     assert [tuple(row) for row in dead] == [("attachment", "a file it carries has been deleted")]
 
 
-def test_a_process_holds_the_files_of_a_few_events_only(
+def test_a_process_holds_so_many_bytes_of_files_at_most(
     database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
 ) -> None:
     held: list[int] = []
 
     class Watching(Scripted):
         def send(self, messages, may_start):  # type: ignore[no-untyped-def]
-            held.append(len({m.event_id for m in messages if m.attachments}))
+            by_event = {m.event_id: crew.weight(m) for m in messages}
+            held.append(sum(by_event.values()))
             return super().send(messages, may_start)
 
-    for n in range(3 * WITH_FILES):
-        file = attach(connection, bytes([n]), tenant=tenant, name="n")
+    sizes = [6_000_000] * 6 + [1] * 20
+    for n, size in enumerate(sizes):
+        file = attach(connection, bytes([n]) * size, tenant=tenant, name="n")
         to(connection, tenant, ["ada"], attachments=[file])
         to(connection, tenant, ["bob"])
     with database.pool.begin() as writer:
         dispatches.pack(writer)
     sender = Watching(accept)
     run_due(database, worker(configured, sender))
-    assert sum(held) == 3 * WITH_FILES
-    assert max(held) == WITH_FILES
-    assert database.statuses() == {"sent": 6 * WITH_FILES}
+    assert sum(held) == sum(sizes)
+    assert max(held) == 24_000_000 <= HEAVY
+    assert len(held) <= 4, "small files hold nothing up"
+    assert database.statuses() == {"sent": 2 * len(sizes)}
     by_event = {message.event_id: message.attachments for message in sender.given}
-    assert {files[0].content for files in by_event.values() if files} == {
-        bytes([n]) for n in range(3 * WITH_FILES)
-    }
+    assert {files[0].content[0] for files in by_event.values() if files} == {*range(len(sizes))}
 
 
 def test_the_sandbox_tells_their_names(

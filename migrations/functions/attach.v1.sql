@@ -1,4 +1,4 @@
--- Keeps a file for the messages of a tenant. The same file under the same name is kept once, and has
+-- Keeps a file for the messages of a tenant. The same file, name and media type are kept once and have
 -- one id, so that an emit that is tried again names the same one. What is wrong comes back as
 -- (error_code, error_field, error_expected) with nothing written.
 CREATE OR REPLACE FUNCTION notifier.attach(
@@ -19,8 +19,8 @@ BEGIN
                          'the name of a file, of 1 to 255 bytes, without slashes and control characters'];
     -- RFC 6838, 4.2
     ELSIF media_type IS NULL
-            OR media_type !~ '^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$' THEN
-        problem := ARRAY['invalid_attachment', 'media_type', 'a media type such as application/pdf'];
+            OR lower(media_type COLLATE "C") LIKE 'multipart/%' OR media_type !~ '^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$' THEN
+        problem := ARRAY['invalid_attachment', 'media_type', 'a media type such as application/pdf, and not multipart'];
     ELSIF content IS NULL OR length(content) NOT BETWEEN 1 AND 7000000 THEN
         problem := ARRAY['invalid_attachment', 'content', '1 to 7000000 bytes'];
     END IF;
@@ -31,12 +31,12 @@ BEGIN
     fingerprint := sha256(content);
     LOOP
         INSERT INTO notifier.attachments AS a (tenant_id, name, media_type, content, digest)
-        VALUES (tenant::uuid, attach.name, lower(attach.media_type), attach.content, fingerprint)
+        VALUES (tenant::uuid, attach.name, lower(attach.media_type COLLATE "C"), attach.content, fingerprint)
         ON CONFLICT DO NOTHING RETURNING a.id INTO attachment_id;
         EXIT WHEN FOUND;
         SELECT a.id INTO attachment_id FROM notifier.attachments a
         WHERE a.tenant_id = tenant::uuid AND a.digest = fingerprint AND a.name = attach.name
-          AND a.media_type = lower(attach.media_type);
+          AND a.media_type = lower(attach.media_type COLLATE "C");
         EXIT WHEN FOUND;
     END LOOP;
 END $$;

@@ -54,7 +54,7 @@ class Api:
         client = self._client
 
         class Wire(BaseAdapter):
-            """Speaks through `http.Client`; `timeout` is that of the whole exchange."""
+            """Speaks through `http.Client`; `timeout` is when the whole exchange ends."""
 
             def send(
                 self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any
@@ -67,7 +67,7 @@ class Api:
                     http.target(request.url),
                     [each for each in request.headers.items() if each[0].lower() not in _OURS],
                     body.encode() if isinstance(body, str) else body,
-                    time.monotonic() + timeout,
+                    timeout,
                 )
                 response = requests.Response()
                 response.request = request
@@ -89,13 +89,22 @@ class Api:
             session.mount(scheme, Wire())
         return session
 
-    def call(self, method: str, path: str, **parts: Any) -> "requests.Response":
+    def ends(self) -> float:
+        """When a call that begins now ends at the latest, by the monotonic clock."""
+        return time.monotonic() + self._seconds
+
+    def call(
+        self, method: str, path: str, *, ends: float | None = None, **parts: Any
+    ) -> "requests.Response":
         """One call, with the arguments of `requests.request` for its parts.
 
+        ends: for a caller that has spent some of the call's time on its body.
         Raises `http.NotSent` where it can not have taken effect, `http.Unanswered` where it may.
         """
+        # Before the body is encoded: that is part of the time a send was promised to take.
+        ends = self.ends() if ends is None else ends
         return self._session.request(
-            method, self.base + path, timeout=self._seconds, allow_redirects=False, **parts
+            method, self.base + path, timeout=ends, allow_redirects=False, **parts
         )
 
     def close(self) -> None:

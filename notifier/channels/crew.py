@@ -27,6 +27,9 @@ AHEAD = 32
 """Messages given out whose outcome is not read yet, so that no thread idles while the reader naps;
 where there are many threads, two for each."""
 
+HEAVY = 14_000_000
+"""Bytes of attachments under way at once: each message is in memory several times over, encoded."""
+
 NAP = 0.001
 """Seconds the reader sleeps when there is no outcome: woken for each, it would contend for the
 interpreter with the threads that send."""
@@ -37,6 +40,11 @@ joins."""
 
 STALL = 0.02
 """Seconds without any outcome after which another thread joins, however quick the others were."""
+
+
+def weight(message: Message) -> int:
+    """Bytes of its attachments."""
+    return sum(len(file.content) for file in message.attachments)
 
 
 def share(
@@ -50,6 +58,9 @@ def share(
     When the iterator is closed early, or `may_start` has said no once, sends under way are
     finished (each within its own deadline), nothing further is begun, and no thread remains.
     """
+    heaviest = max((weight(message) for message in messages), default=0)
+    if heaviest:
+        hands = min(hands, max(1, HEAVY // heaviest))
     if hands <= 1 or len(messages) <= 1:
         for message in messages:
             if not may_start():

@@ -224,8 +224,11 @@ def _attached(file: Attachment) -> bytes:
         if _PLAIN_NAME.fullmatch(file.name)
         else f"filename*=utf-8''{quote(file.name, safe='')}"
     )
+    # Parts that are messages may not be in base64 (RFC 2046, 5.2.1).
+    is_message = file.media_type.startswith("message/")
+    media_type = "application/octet-stream" if is_message else file.media_type
     head = (
-        f"Content-Type: {file.media_type}\r\n"
+        f"Content-Type: {media_type}\r\n"
         f"Content-Disposition: attachment;\r\n {name}\r\n"
         "Content-Transfer-Encoding: base64\r\n\r\n"
     )

@@ -18,7 +18,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from notifier.channels import addresses, http, variables
+from notifier.channels import addresses, crew, http, variables
 from notifier.channels.api import Api, address_of, busy, content
 from notifier.channels.contract import (
     Call,
@@ -162,16 +162,20 @@ class Postmark(Provider):
 
     def send(self, messages: Sequence[Message], may_start: MayStart) -> Outcomes:
         for batch in _batches(takewhile(lambda _: may_start(), messages)):
+            ends = self._api.ends()
+            refused: list[tuple[Message, Outcome]] = []
             bodies: list[tuple[Message, dict[str, Any]]] = []
             for message in batch:
                 body = self._body(message)
                 if isinstance(body, Rejected):
-                    yield message, body
+                    refused.append((message, body))
                 else:
                     bodies.append((message, body))
             if bodies:
-                answers = self._send([body for _, body in bodies])
+                answers = self._send([body for _, body in bodies], ends)
                 yield from zip((message for message, _ in bodies), answers, strict=True)
+            # After the others, which may start now: whoever reads may take long over an outcome.
+            yield from refused
 
     def check_address(self, channel: Channel, address: str) -> str | None:
         return addresses.check_address(channel, address)
@@ -210,10 +214,12 @@ class Postmark(Provider):
             "Metadata": {DELIVERY: str(message.delivery_id)},
         }
 
-    def _send(self, bodies: Sequence[Mapping[str, Any]]) -> Sequence[Outcome]:
+    def _send(self, bodies: Sequence[Mapping[str, Any]], ends: float) -> Sequence[Outcome]:
         """What came of each, in their order."""
         try:
-            answer = self._api.call("POST", "/email/batch", json=bodies, headers=self._headers)
+            answer = self._api.call(
+                "POST", "/email/batch", ends=ends, json=bodies, headers=self._headers
+            )
         except http.NotSent as fault:
             return [RetryLater(fault.code, fault.reason)] * len(bodies)
         except http.Unanswered as fault:
@@ -242,7 +248,7 @@ def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
     size = 0
     for message in messages:
         batch.append(message)
-        size += sum(len(file.content) for file in message.attachments)
+        size += crew.weight(message)
         # Not one message later: it may start now, and not when these are through.
         if len(batch) == BATCH or size >= HEAVY:
             yield batch

@@ -131,9 +131,12 @@ class SendGrid(Provider):
             return Rejected("missing_part", "an e-mail needs the parts `subject` and `text`")
         if addresses.check_address(Channel.EMAIL, message.address) is not None:
             return Rejected("invalid_address", f"not {addresses.EXPECTED_EMAIL}", True)
+        ends = self._api.ends()
         body = self._body(message, subject, text)
         return outcome(
-            lambda: self._api.call("POST", "/v3/mail/send", json=body, headers=self._authorization),
+            lambda: self._api.call(
+                "POST", "/v3/mail/send", ends=ends, json=body, headers=self._authorization
+            ),
             judge,
         )
 

@@ -198,6 +198,7 @@ class Ses(Provider):
             if addresses.check_address(Channel.EMAIL, message.address) is None:
                 return Rejected("smtputf8", "the local part is not ASCII, which SES does not take")
             return Rejected("invalid_address", f"not {addresses.EXPECTED_EMAIL}", True)
+        ends = self._api.ends()
         composed = composer.compose(message, recipient)
         if isinstance(composed, Rejected):
             return composed
@@ -210,17 +211,22 @@ class Ses(Provider):
             }
         ).encode("ascii")
         headers = {"Content-Type": "application/json"}
-        return outcome(lambda: self._call("POST", SEND, headers, body), judge)
+        return outcome(lambda: self._call("POST", SEND, headers, body, ends), judge)
 
     def _call(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        ends: float | None = None,
     ) -> "requests.Response":
         to = http.target(self._api.base + path)
         signed = sigv4.signed(
             *(method, to.host_header, to.path, headers, body),
             *(self._credentials, self._scope, datetime.now(UTC)),
         )
-        return self._api.call(method, path, data=body, headers=signed)
+        return self._api.call(method, path, ends=ends, data=body, headers=signed)
 
     def hear(self, call: Call) -> Heard:
         if self._topic is None:

@@ -244,7 +244,7 @@ class PreviewOut(BaseModel):
 
 
 class AttachmentOut(BaseModel):
-    """A file that was kept; the same file under the same name has the same id."""
+    """A file that was kept; the same file, name and type have the same id."""
 
     id: uuid.UUID
 

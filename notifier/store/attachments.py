@@ -13,6 +13,14 @@ class File(NamedTuple):
     content: bytes
 
 
+def sizes(connection: Connection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """The bytes of each file that is there."""
+    rows = connection.exec_driver_sql(
+        "SELECT id, length(content) FROM notifier.attachments WHERE id = ANY(%s)", (list(ids),)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def load(connection: Connection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, File]:
     """The files by id; what is gone is missing."""
     rows = connection.exec_driver_sql(

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from notifier.channels import crew
-from notifier.channels.contract import Message
+from notifier.channels.contract import Attachment, Message
 from notifier.outcome import Accepted, Outcome, Unsure
 from tests.channels.conftest import always, make_message
 
@@ -67,3 +67,23 @@ def test_a_question_that_fails_ends_the_batch(caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.ERROR):
         answers = crew.share([make_message()] * 20, lambda _: Accepted(), 4, may_start)
         assert list(answers) == []
+
+
+@pytest.mark.parametrize(("size", "most"), [(7_000_000, 2), (4_000_000, 3), (20_000_000, 1)])
+def test_few_heavy_messages_are_under_way_at_once(size: int, most: int) -> None:
+    files = [Attachment("a", "a/b", bytes(size))]
+    lock, under_way, highest = threading.Lock(), 0, 0
+
+    def one(_: Message) -> Outcome:
+        nonlocal under_way, highest
+        with lock:
+            under_way += 1
+            highest = max(highest, under_way)
+        time.sleep(0.05)
+        with lock:
+            under_way -= 1
+        return Accepted()
+
+    messages = [make_message(attachments=files) for _ in range(12)]
+    assert len(list(crew.share(messages, one, 8, always))) == 12
+    assert highest == most

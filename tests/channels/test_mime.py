@@ -229,3 +229,11 @@ def test_any_file_is_read_back(name: str, content: bytes) -> None:
     assert max(map(len, octets.split(b"\r\n"))) <= LINE_LIMIT
     _, file = parsed(octets).iter_parts()
     assert (file.get_filename(), file.get_payload(decode=True)) == (name, content)
+
+
+def test_a_mail_in_a_file_is_a_file() -> None:
+    eml = b"Subject: forwarded\r\n\r\nHello\r\n"
+    _, file = parsed(
+        composed(attachments=[Attachment("a.eml", "message/rfc822", eml)])
+    ).iter_parts()
+    assert (file.get_filename(), file.get_payload(decode=True)) == ("a.eml", eml)

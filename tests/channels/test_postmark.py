@@ -412,3 +412,16 @@ def test_a_message_starts_only_when_it_may(postmark: vendor.Postmark, provider: 
     messages = [make_message(Channel.EMAIL, attachments=large) for _ in range(3)]
     assert len(list(provider.send(messages, may_start))) == 3
     assert asked == [0, 1, 2]
+
+
+def test_what_is_refused_is_told_after_the_others_are_sent(
+    postmark: vendor.Postmark, provider: Postmark
+) -> None:
+    """Whoever reads an outcome may take long, and the others were allowed to start before that."""
+    refused = make_message(Channel.EMAIL, parts={})
+    sent = make_message(Channel.EMAIL)
+    outcomes = provider.send([refused, sent], always)
+    message, outcome = next(outcomes)
+    assert (message, type(outcome)) == (sent, Accepted)
+    message, outcome = next(outcomes)
+    assert (message, type(outcome)) == (refused, Rejected)
