@@ -34,7 +34,7 @@ demo: $(STAMP) ## Show the product at work
 	@exec $(BIN)/notifier demo $(ARGS)
 
 test: $(STAMP) ## Run the tests, on a real Postgres and Valkey
-	@$(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m tests $(ARGS)
 
 faults: $(STAMP) ## Break everything, case by case, over 20 seeds (ARGS="redis --seeds 3")
 	@exec $(BIN)/python -m tests.faults $(ARGS)

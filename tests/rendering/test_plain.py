@@ -151,6 +151,6 @@ def test_html_that_renders_has_a_text_that_renders(source: str) -> None:
     ["<!--", "<a ", "<a \"'", "<a b='", "<title>", "<p>", "&", "<", "<li>", "<a href=x>", "</a>"],
 )
 def test_hostile_html_is_read_in_no_time(piece: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     text(piece * (100_000 // len(piece)))
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2

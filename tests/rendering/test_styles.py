@@ -152,10 +152,10 @@ def test_the_catalogue_carries_its_styles_itself() -> None:
     ],
 )
 def test_a_hostile_sheet_neither_hangs_nor_fills_the_memory(source: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     with suppress(RenderError):
         compile_template({"text": "", "html": source})
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_too_much_is_refused_with_its_reason() -> None:

@@ -12,10 +12,10 @@ from notifier.rendering import RenderError, compile_template
 
 
 def refused(source: str, **context: Any) -> str:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(RenderError) as caught:
         compile_template({"text": source}).render(context)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
     return str(caught.value)
 
 
