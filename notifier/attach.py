@@ -13,9 +13,9 @@ from notifier.sql_function import SqlFunction
 __all__ = ["attach", "attach_async"]
 
 _ATTACH = SqlFunction(
-    "SELECT attachment_id, error_code, error_field, error_expected FROM notifier.attach("
-    "CAST({0} AS text), CAST({1} AS text), CAST({2} AS text), CAST({3} AS bytea))",
-    4,
+    "notifier.attach",
+    "attachment_id, error_code, error_field, error_expected",
+    ("text", "text", "text", "bytea"),
 )
 _LARGEST = 7_000_000
 _UNKNOWN = "application/octet-stream"

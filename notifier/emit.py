@@ -19,11 +19,10 @@ from notifier.sql_function import SqlFunction, sync_part
 __all__ = ["Event", "emit", "emit_async"]
 
 _EMIT = SqlFunction(
-    "SELECT event_id, is_new, matched, created, refused, correlation_id, "
-    "error_code, error_field, error_expected FROM notifier.emit("
-    "CAST({0} AS text), CAST({1} AS text), "
-    "CAST({2} AS jsonb), CAST({3} AS jsonb), CAST({4} AS jsonb))",
-    5,
+    "notifier.emit",
+    "event_id, is_new, matched, created, refused, correlation_id, "
+    "error_code, error_field, error_expected",
+    ("text", "text", "jsonb", "jsonb", "jsonb"),
 )
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """An escaped NUL in JSON text, and not an escaped backslash before the letters."""

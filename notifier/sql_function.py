@@ -1,15 +1,19 @@
 """A SQL function called on whatever connection a producer has, in the transaction it stands in."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
 class SqlFunction:
-    """`sql` holds a place for each argument: {0}, {1} and so on, `count` of them."""
+    """columns: what it returns. types: of its arguments, in their order."""
 
-    def __init__(self, sql: str, count: int) -> None:
-        self._percent = sql.format(*["%s"] * count)
-        self._named = sql.format(*(f":p{i}" for i in range(count)))
+    def __init__(self, name: str, columns: str, types: Sequence[str]) -> None:
+        def call(place: Callable[[int], str]) -> str:
+            given = ", ".join(f"CAST({place(i)} AS {kind})" for i, kind in enumerate(types))
+            return f"SELECT {columns} FROM {name}({given})"
+
+        self._percent = call(lambda _: "%s")
+        self._named = call(lambda i: f":p{i}")
 
     def row(self, connection: Any, arguments: tuple[Any, ...]) -> Any:
         """The one row it returns.

@@ -22,8 +22,10 @@ log = logger("window")
 FIRST_WINDOW = 32
 """Sends before the first flush to a provider whose pace is not known yet."""
 
-HEAVY = 28_000_000
+MOST_HELD = 28_000_000
 """Bytes of attachments that a window's events have together."""
+
+GONE = "a file it carries has been deleted"
 
 Files = Mapping[uuid.UUID, Sequence[Attachment]]
 """What the e-mails of an event carry, by its id."""
@@ -46,7 +48,7 @@ def _next_window(chunk: Chunk, worker: Worker, results: Results) -> list[Loaded]
     pace = worker.pace.get(chunk.provider.name)
     size = FIRST_WINDOW if pace is None else int(pace * worker.settings.flush_seconds)
     size = min(max(size, chunk.provider.at_once), TRAITS[chunk.channel].window)
-    window = _few_files(chunk, list(chunk.rest.values())[:size])
+    window = _within_memory(chunk, list(chunk.rest.values())[:size])
     with statement() as connection:
         stopped = deliveries.stopped(connection, list({d.event_id for d in window}))
         paused = pauses.active(connection) if stopped.pauses else []
@@ -81,8 +83,8 @@ def _carried(chunk: Chunk, delivery: Loaded) -> Sequence[uuid.UUID]:
     return chunk.events[delivery.event_id].attachments or ()
 
 
-def _few_files(chunk: Chunk, window: list[Loaded]) -> list[Loaded]:
-    """The window up to where its events have more than `HEAVY` bytes of files; one has less."""
+def _within_memory(chunk: Chunk, window: list[Loaded]) -> list[Loaded]:
+    """The window up to where its events have more than `MOST_HELD` bytes of files; one has less."""
     ids = {i for delivery in window for i in _carried(chunk, delivery)}
     if not ids:
         return window
@@ -93,7 +95,7 @@ def _few_files(chunk: Chunk, window: list[Loaded]) -> list[Loaded]:
     for n, delivery in enumerate(window):
         fresh = {*_carried(chunk, delivery)} - held
         total += sum(sizes.get(i, 0) for i in fresh)
-        if total > HEAVY:
+        if total > MOST_HELD:
             return window[:n]
         held |= fresh
     return window
@@ -154,17 +156,19 @@ def _with_files(chunk: Chunk, window: list[Loaded], results: Results) -> tuple[l
         return window, {}
     with statement() as connection:
         found = {i: Attachment(*file) for i, file in attachments.load(connection, ids).items()}
+    files = {
+        event: [found[i] for i in each]
+        for event, each in wanted.items()
+        if all(i in found for i in each)
+    }
     ready = []
     for delivery in window:
-        if all(i in found for i in wanted[delivery.event_id]):
+        if delivery.event_id in files:
             ready.append(delivery)
         else:
             event = chunk.events[delivery.event_id]
-            fail(
-                *(delivery, results, None, "attachment"),
-                *("a file it carries has been deleted", event.correlation_id),
-            )
-    return ready, {e: [found[i] for i in each if i in found] for e, each in wanted.items()}
+            fail(delivery, results, None, "attachment", GONE, event.correlation_id)
+    return ready, files
 
 
 def _render(
@@ -186,7 +190,13 @@ def _render(
             token = tokens.get(delivery.tenant_id)
             ready.append(
                 messages.compose(
-                    *(delivery, event, shared, chunk.channel, lane, link, token),
+                    delivery,
+                    event,
+                    shared,
+                    chunk.channel,
+                    lane,
+                    link,
+                    token,
                     files.get(delivery.event_id, ()),
                 )
             )

@@ -14,13 +14,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from notifier import attach, attach_async, emit
-from notifier.channels import crew
 from notifier.channels.contract import Attachment
 from notifier.channels.sandbox import Sandbox
 from notifier.errors import InvalidAttachment, InvalidOption, Refused, UnknownTenant
 from notifier.settings import Settings
 from notifier.store import audience, dispatches
-from notifier.window import HEAVY
+from notifier.window import MOST_HELD
 from tests.conftest import Database
 from tests.engine import Scripted, accept, configured, run_due, sound, to, worker
 from tests.test_emit import TASK
@@ -264,7 +263,7 @@ def test_a_process_holds_so_many_bytes_of_files_at_most(
 
     class Watching(Scripted):
         def send(self, messages, may_start):  # type: ignore[no-untyped-def]
-            by_event = {m.event_id: crew.weight(m) for m in messages}
+            by_event = {m.event_id: m.weight for m in messages}
             held.append(sum(by_event.values()))
             return super().send(messages, may_start)
 
@@ -278,7 +277,7 @@ def test_a_process_holds_so_many_bytes_of_files_at_most(
     sender = Watching(accept)
     run_due(database, worker(configured, sender))
     assert sum(held) == sum(sizes)
-    assert max(held) == 24_000_000 <= HEAVY
+    assert max(held) == 24_000_000 <= MOST_HELD
     assert len(held) <= 4, "small files hold nothing up"
     assert database.statuses() == {"sent": 2 * len(sizes)}
     by_event = {message.event_id: message.attachments for message in sender.given}

@@ -70,6 +70,11 @@ class Message:
     urgent: bool = False
     attachments: Sequence[Attachment] = ()
 
+    @property
+    def weight(self) -> int:
+        """Bytes of its attachments."""
+        return sum(len(file.content) for file in self.attachments)
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

@@ -27,7 +27,7 @@ AHEAD = 32
 """Messages given out whose outcome is not read yet, so that no thread idles while the reader naps;
 where there are many threads, two for each."""
 
-HEAVY = 14_000_000
+MOST_UNDER_WAY = 14_000_000
 """Bytes of attachments under way at once: each message is in memory several times over, encoded."""
 
 NAP = 0.001
@@ -42,11 +42,6 @@ STALL = 0.02
 """Seconds without any outcome after which another thread joins, however quick the others were."""
 
 
-def weight(message: Message) -> int:
-    """Bytes of its attachments."""
-    return sum(len(file.content) for file in message.attachments)
-
-
 def share(
     messages: Sequence[Message],
     one: Callable[[Message], Outcome],
@@ -58,9 +53,9 @@ def share(
     When the iterator is closed early, or `may_start` has said no once, sends under way are
     finished (each within its own deadline), nothing further is begun, and no thread remains.
     """
-    heaviest = max((weight(message) for message in messages), default=0)
+    heaviest = max((message.weight for message in messages), default=0)
     if heaviest:
-        hands = min(hands, max(1, HEAVY // heaviest))
+        hands = min(hands, max(1, MOST_UNDER_WAY // heaviest))
     if hands <= 1 or len(messages) <= 1:
         for message in messages:
             if not may_start():

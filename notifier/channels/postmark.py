@@ -18,7 +18,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from notifier.channels import addresses, crew, http, variables
+from notifier.channels import addresses, http, variables
 from notifier.channels.api import Api, address_of, busy, content
 from notifier.channels.contract import (
     Call,
@@ -56,7 +56,7 @@ BATCH = 32
 """Messages of one request. Postmark takes 500, but an answer that never comes leaves all of them in
 doubt, and to be sent again."""
 
-HEAVY = 7_000_000
+FULL = 7_000_000
 """Bytes of attachments with which a request is full: with the last message's, and in base64, they
 stay below the 50 MB that Postmark takes in a request."""
 
@@ -248,9 +248,9 @@ def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
     size = 0
     for message in messages:
         batch.append(message)
-        size += crew.weight(message)
+        size += message.weight
         # Not one message later: it may start now, and not when these are through.
-        if len(batch) == BATCH or size >= HEAVY:
+        if len(batch) == BATCH or size >= FULL:
             yield batch
             batch, size = [], 0
     if batch:

@@ -19,7 +19,7 @@ from notifier.channels.contract import (
     Replied,
     Told,
 )
-from notifier.channels.postmark import BATCH, BOUNCE_STATUS, HEAVY, Postmark
+from notifier.channels.postmark import BATCH, BOUNCE_STATUS, FULL, Postmark
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.status import Status
@@ -391,8 +391,8 @@ def test_files_go_along(postmark: vendor.Postmark, provider: Postmark) -> None:
 def test_the_largest_files_fit_and_fill_a_request(
     postmark: vendor.Postmark, provider: Postmark
 ) -> None:
-    large = [Attachment("large.bin", "application/octet-stream", b"x" * HEAVY)]
-    small = [Attachment("small.bin", "application/octet-stream", b"x" * (HEAVY - 1))]
+    large = [Attachment("large.bin", "application/octet-stream", b"x" * FULL)]
+    small = [Attachment("small.bin", "application/octet-stream", b"x" * (FULL - 1))]
     carried = (small, large, large, (), ())
     messages = [make_message(Channel.EMAIL, attachments=files) for files in carried]
     outcomes = outcomes_of(provider, *messages)
@@ -402,7 +402,7 @@ def test_the_largest_files_fit_and_fill_a_request(
 
 def test_a_message_starts_only_when_it_may(postmark: vendor.Postmark, provider: Postmark) -> None:
     """Whether one may start is asked no earlier than its own request is made."""
-    large = [Attachment("large.bin", "application/octet-stream", b"x" * HEAVY)]
+    large = [Attachment("large.bin", "application/octet-stream", b"x" * FULL)]
     asked: list[int] = []
 
     def may_start() -> bool:
