@@ -52,6 +52,13 @@ def keep(connection: Connection, provider: str, facts: Sequence[Fact]) -> None:
         callbacks.keep(connection, provider, [_written(fact) for fact in facts])
 
 
+def keep_for_later(
+    connection: Connection, provider: str, facts: Sequence[Fact], wait: timedelta
+) -> None:
+    """Keep facts that nobody is to know before `wait` is over, in the caller's transaction."""
+    callbacks.keep_for_later(connection, provider, [_written(fact) for fact in facts], wait)
+
+
 def receive(dispatch_id: uuid.UUID, worker: Worker) -> None:
     """Apply what is kept, until nothing is left to look at, the time is spent or we are to stop."""
     with claiming(dispatch_id, worker) as token:

@@ -2,7 +2,8 @@
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,9 +18,10 @@ from notifier.channels.contract import Provider
 from notifier.errors import NotifierError, SettingError
 from notifier.settings import PREFIX, Settings
 from notifier.settings import names as setting_names
-from notifier.store import health, system
+from notifier.store import health, routes, system, tenants
 from notifier.store.engine import engine_for
 from notifier.store.migrate import installed_version, versions
+from notifier.words import Channel
 from notifier.worker import Worker
 
 PARTITIONS_AHEAD = timedelta(weeks=1)
@@ -255,6 +257,7 @@ def _providers(settings: Settings, environment: Mapping[str, str]) -> Iterator[F
             yield _ok("lease", f"{settings.lease_seconds:g} s, longer than any provider takes")
         except SettingError as error:
             yield _wrong("lease", str(error), f"raise {error.variable}, or shorten the deadline")
+        yield from _routes(settings, chosen)
     except NotifierError as error:
         yield _wrong("providers", str(error), "correct what it names")
     finally:
@@ -265,6 +268,32 @@ def _providers(settings: Settings, environment: Mapping[str, str]) -> Iterator[F
         kind = registry.providers()[name]
         if not kind.stand_in:
             yield Finding(Level.NOTE, f"provider {name}", "not in use", _variables_of(kind))
+
+
+def _routes(settings: Settings, chosen: Mapping[Channel, Sequence[Provider]]) -> Iterator[Finding]:
+    """Tenants' own routes that lead to nobody here: what takes them becomes a dead letter."""
+    named: dict[tuple[uuid.UUID, Channel], list[str]] = {}
+    names: dict[uuid.UUID, str | None] = {}
+    engine = engine_for(settings.database_url, 1)
+    try:
+        with engine.connect() as connection:
+            for tenant, channel, provider, _, _ in routes.load(connection):
+                named.setdefault((tenant, channel), []).append(provider)
+                names[tenant] = tenants.name_of(connection, tenant)
+    except DBAPIError:
+        # What is wrong with the database has been said.
+        return
+    finally:
+        engine.dispose()
+    for (tenant, channel), providers in named.items():
+        if not {provider.name for provider in chosen[channel]} & set(providers):
+            yield _wrong(
+                "routes",
+                f"{names[tenant]} sends {channel} through {', '.join(providers)} alone, which "
+                "does not carry it here: its messages fail with no_provider",
+                f"configure {providers[0]} and name it in {registry.PROVIDERS}, or "
+                f"`notifier routes clear --tenant {tenant} {channel}`; then replay",
+            )
 
 
 def _variables_of(kind: type[Provider]) -> str:

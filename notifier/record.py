@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from notifier import failpoints, receipts
+from notifier import callbacks, failpoints, receipts
 from notifier.log import logger
 from notifier.receipts import Receipt
 from notifier.settle import Results
@@ -98,6 +98,8 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
             deliveries.tell(connection, name, results.facts)
         if results.kept and chunk.provider.keeps:
             KEEPERS[chunk.provider.keeps](connection, results.kept)
+        for wait, facts in results.reports.items():
+            callbacks.keep_for_later(connection, name, facts, wait)
         failpoints.reach("record.before_commit")
     failpoints.reach("record.after_commit")
     return True

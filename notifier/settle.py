@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from notifier import retry, routing
-from notifier.channels.contract import Message
+from notifier.channels.contract import Fact, Message
 from notifier.log import logger
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.status import Status
@@ -29,6 +29,8 @@ class Results:
     ask: list[uuid.UUID] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     facts: list[tuple[uuid.UUID, str, int, str | None]] = field(default_factory=list)
+    reports: dict[timedelta, list[Fact]] = field(default_factory=dict)
+    """What a stand-in will tell of what it accepted, by how much later."""
     unstarted: list[Move] = field(default_factory=list)
     ok: int = 0
     failed: int = 0
@@ -70,6 +72,8 @@ def settle(
                         _as_it_looks(message),
                     )
                 )
+                for later, told in chunk.provider.reports(message).items():
+                    results.reports.setdefault(later, []).append(told)
         case RetryLater(code, reason, after):
             wait = retry.next_attempt(attempt, worker.settings.delays, after)
             if wait is not None and routing.has_another(attempt, chunk.working):
@@ -110,9 +114,15 @@ def settle(
 
 
 def _as_it_looks(message: Message) -> dict[str, str]:
-    """Its parts for whoever looks at what was captured, and the names of its files."""
-    files = ", ".join(file.name for file in message.attachments)
-    return {**message.parts, **({"attachments": files} if files else {})}
+    """What of it is to be seen by whoever looks at what was captured: its parts, where it may be
+    acknowledged, and the names of its files.
+    """
+    looks = dict(message.parts)
+    if message.acknowledge_url is not None:
+        looks["acknowledge_url"] = message.acknowledge_url
+    if message.attachments:
+        looks["attachments"] = ", ".join(file.name for file in message.attachments)
+    return looks
 
 
 def _unsure(

@@ -8,6 +8,7 @@ what everybody else may do meanwhile.
 import uuid
 from dataclasses import dataclass, field
 
+from notifier.doubts import Decision
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.status import RECEIVED, UNFINISHED, Actor, Status
 from notifier.words import DispatchKind
@@ -454,6 +455,28 @@ class Model:
                     stopped += 1
             self.leave(dispatch, [i for i in dispatch.ids if i not in gone])
         return stopped
+
+    def settle_all_doubts(self, decision: Decision) -> int:
+        """An operator says of everything that is in doubt what is to be taken for true."""
+        settled = sorted(self.doubts)
+        resent: dict[str, Ids] = {}
+        for id in settled:
+            delivery = self.deliveries[id]
+            self.doubts.remove(id)
+            match decision:
+                case Decision.SENT:
+                    delivery.to(Actor.OPERATOR, S.SENT)
+                    delivery.facts |= IMPLIED[S.SENT]
+                case Decision.FAILED:
+                    delivery.to(Actor.OPERATOR, S.FAILED)
+                    self.dead.add(id)
+                case Decision.RESEND:
+                    delivery.to(Actor.OPERATOR, S.QUEUED)
+                    delivery.attempts = 0
+                    resent.setdefault(delivery.channel, []).append(id)
+        for channel, ids in resent.items():
+            self.dispatches.append(Dispatch(DispatchKind.DELIVER, channel, ids))
+        return len(settled)
 
     def replay(self) -> int:
         """Reopen every dead letter that no worker has in hand any more."""

@@ -25,12 +25,13 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Connection
 
-from notifier import cancel, deliver, receipts, reconcile, relay, retry
+from notifier import cancel, deliver, doubts, receipts, reconcile, relay, retry
 from notifier.outcome import Accepted, NotFound, Rejected, RetryLater, Unsure
 from notifier.replay import replay
 from notifier.settings import Settings
 from notifier.status import FINAL, RECEIVED, Status
 from notifier.store import dispatches, system
+from notifier.store.doubts import Which
 from notifier.store.engine import engine_for
 from notifier.words import DispatchKind
 from tests.conftest import Database
@@ -342,6 +343,12 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def dead_letters_are_replayed(self) -> None:
         assert replay() == self.model.replay()
+
+    @precondition(lambda self: self.model.doubts)
+    @rule(decision=st.sampled_from(doubts.Decision))
+    def doubts_are_settled(self, decision: doubts.Decision) -> None:
+        settled = doubts.settle(decision, Which(), actor="test")
+        assert settled == self.model.settle_all_doubts(decision)
 
     @rule(which=PICK, words=WORDS, times=st.integers(1, 2))
     def a_receipt_comes(self, which: int, words: list[Status], times: int) -> None:

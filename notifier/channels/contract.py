@@ -248,6 +248,12 @@ class Provider(ABC):
         """
         raise Misunderstood(f"{self.name} does not call back")
 
+    def reports(self, message: Message) -> Mapping[timedelta, Told]:
+        """What a stand-in will tell of a message that it has accepted, by how much later; whoever
+        really sends calls back by itself.
+        """
+        return {}
+
     def check(self) -> str | None:
         """Reach the provider without sending; what is wrong, or None. For `doctor`."""
         return None

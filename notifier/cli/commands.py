@@ -16,6 +16,7 @@ COMMANDS = {
     "acknowledge": ("events:acknowledge", "Say that somebody takes care of an event."),
     "cancel": ("events:cancel", "Cancel what an event or a delivery has not sent yet."),
     "replay": ("events:replay", "Send dead letters again, one or by filter."),
+    "doubts": ("doubts:doubts", "See and settle what nobody knows to have been sent."),
     "status": ("state:status", "Show deliveries, dispatches and dead letters; --check the rules."),
     "doctor": ("state:doctor", "Find what is misconfigured and say how to mend it."),
     "tenants": ("access:tenants", "Create tenants."),
@@ -24,6 +25,7 @@ COMMANDS = {
     "pauses": ("pauses:pauses", "Have work wait, and let it go on."),
     "connections": ("connections:connections", "Show and end tenants' connections to accounts."),
     "templates": ("templates:templates", "Write a tenant's own texts, and look at them."),
+    "sandbox": ("sandbox:sandbox", "Look at what was captured instead of sent."),
     "bench": ("others:bench", "Measure on servers of its own."),
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from notifier import catalogue, emit
+from notifier import catalogue, emit, sandbox
 from notifier.store import audience, keys
 from notifier.store.engine import connect, engine_for
 from notifier.words import Channel
@@ -101,6 +101,16 @@ class Company:
         with connect() as connection, connection.begin():
             example = self._kinds[event_type].example
             emit(connection, event_type, example, tenant=self.tenant, to=to, **options)
+
+    def captured_page(self) -> str:
+        """The page of what the sandbox has captured, some of each channel's."""
+        with connect() as connection:
+            found = [
+                message
+                for channel in Channel
+                for message in sandbox.listed(connection, self.tenant, channel=channel, limit=20)
+            ]
+            return sandbox.page(connection, self.tenant, found)
 
     def emit_everything(self) -> dict[str, list[str]]:
         """Every event type: in Python's transaction, by a trigger, over HTTP, by command line; by

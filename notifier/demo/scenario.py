@@ -137,11 +137,14 @@ class Scenario:
 
     def addresses(self) -> str:
         """Where to look around while the demo stays up."""
+        captured = self._folder / "sandbox.html"
+        captured.write_text(self._company.captured_page(), encoding="utf-8")
         return (
             f"\nStill up:\n  API        http://127.0.0.1:{self._port}/\n"
             f"  API key    {self._company.key}\n"
             f"  Postgres   {self._services.admin_url}\n  Redis      {self._services.redis_url}\n"
             f"  logs       {self._folder / 'logs'}\n"
+            f"  sandbox    file://{captured} shows what the channels without a provider sent\n"
             f"  SMTP       127.0.0.1:{self._mail.port}\nCtrl-C ends it."
         )
 

@@ -20,6 +20,7 @@ from notifier.http import (
     pauses,
     problems,
     recipients,
+    sandbox,
     templates,
     unsubscribe,
 )
@@ -47,6 +48,7 @@ def make_app() -> FastAPI:
         recipients.router,
         pauses.router,
         templates.router,
+        sandbox.router,
         connections.router,
         connections.pages,
         callbacks.router,

@@ -151,6 +151,29 @@ class ResumedOut(BaseModel):
     dispatches: int
 
 
+class CapturedOut(BaseModel):
+    """A message that the sandbox captured instead of sending it.
+
+    parts: what it says, by the names of a template's parts; and `acknowledge_url` and
+        `attachments`, the names of its files, where it has them.
+    address: null where it is a secret in itself.
+    """
+
+    delivery_id: uuid.UUID
+    event_id: uuid.UUID
+    event_type: str
+    channel: Channel
+    recipient: str | None
+    address: str | None
+    attempt: int
+    parts: dict[str, str]
+    created_at: datetime
+
+
+class CapturedListOut(BaseModel):
+    messages: list[CapturedOut]
+
+
 class ConnectionBegunOut(BaseModel):
     """authorize_url: where whoever owns the account allows us in, once, until expires_at."""
 

@@ -29,6 +29,19 @@ def keep(connection: Connection, provider: str, facts: Sequence[Mapping[str, Any
     )
 
 
+def keep_for_later(
+    connection: Connection, provider: str, facts: Sequence[Mapping[str, Any]], wait: timedelta
+) -> None:
+    """Keep facts that are to be looked at after `wait`, with a dispatch of their own."""
+    connection.exec_driver_sql(
+        "WITH due AS MATERIALIZED (SELECT clock_timestamp() + %(wait)s::interval AS at), kept AS ("
+        "INSERT INTO notifier.callbacks (provider, fact, look_at) "
+        "SELECT %(provider)s, f, due.at FROM jsonb_array_elements(%(facts)s::jsonb) AS f, due) "
+        "INSERT INTO notifier.dispatches (kind, lane, due_at) SELECT 'receive', 'critical', at FROM due",
+        {"provider": provider, "facts": json.dumps(list(facts)), "wait": wait},
+    )
+
+
 def take(connection: Connection, most: int) -> list[Kept]:
     """Facts to look at now, the oldest first, held for this transaction."""
     rows = connection.exec_driver_sql(

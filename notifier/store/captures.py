@@ -5,10 +5,13 @@ Both go in the transaction of the outcome, so an accepted message is kept exactl
 
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection
+
+from notifier.words import Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,51 @@ class Kept:
     address: str
     attempt: int
     parts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A message that the sandbox keeps.
+
+    recipient: their external id; None where the message went to an address alone.
+    address: None where it is a secret in itself.
+    parts: as in `Kept`; `acknowledge_url` and `attachments`, the files' names, are among them.
+    """
+
+    delivery_id: uuid.UUID
+    event_id: uuid.UUID
+    event_type: str
+    channel: Channel
+    recipient: str | None
+    address: str | None
+    attempt: int
+    parts: Mapping[str, str]
+    created_at: datetime
+
+
+def captured(
+    connection: Connection,
+    tenant: uuid.UUID,
+    *,
+    channel: Channel | None = None,
+    recipient: str | None = None,
+    limit: int,
+) -> list[Captured]:
+    """What the sandbox keeps of the tenant's, the newest first."""
+    rows = connection.exec_driver_sql(
+        "SELECT s.delivery_id, d.event_id, e.type, s.channel, r.external_id, "
+        "CASE WHEN s.channel NOT IN ('push', 'slack', 'teams', 'apprise') THEN s.address END, "
+        "s.attempt, s.parts, s.created_at FROM notifier.sandbox_messages s "
+        "JOIN notifier.notification_deliveries d ON d.id = s.delivery_id "
+        "JOIN notifier.notification_events e ON e.id = d.event_id "
+        "LEFT JOIN notifier.recipients r ON r.id = d.recipient_id "
+        "WHERE s.tenant_id = %(tenant)s "
+        "AND (%(channel)s::text IS NULL OR s.channel = %(channel)s::text) "
+        "AND (%(recipient)s::text IS NULL OR r.external_id = %(recipient)s::text) "
+        "ORDER BY s.delivery_id DESC LIMIT %(limit)s",
+        {"tenant": tenant, "channel": channel, "recipient": recipient, "limit": limit},
+    )
+    return [Captured(row[0], row[1], row[2], Channel(row[3]), *row[4:]) for row in rows]
 
 
 def keep_in_inbox(connection: Connection, kept: Sequence[Kept]) -> None:

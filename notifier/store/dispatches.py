@@ -290,6 +290,24 @@ def add(
     )
 
 
+def carry(connection: Connection, ids: Sequence[uuid.UUID]) -> None:
+    """Dispatches, as full as they may be and due at once, for deliveries that none carries."""
+    connection.exec_driver_sql(
+        "WITH numbered AS (SELECT d.id, d.tenant_id, d.event_id, d.channel, e.lane, "
+        "(row_number() OVER (PARTITION BY d.channel, e.lane, d.tenant_id ORDER BY d.id) - 1) "
+        "/ notifier.chunk_size(d.channel) AS place FROM unnest(%s::uuid[]) AS x(id) "
+        "JOIN notifier.notification_deliveries d ON d.id = x.id "
+        "JOIN notifier.notification_events e ON e.id = d.event_id) "
+        "INSERT INTO notifier.dispatches "
+        "(kind, tenant_id, event_id, channel, lane, delivery_ids, due_at) "
+        "SELECT 'deliver', n.tenant_id, "
+        "CASE WHEN count(DISTINCT n.event_id) = 1 THEN (array_agg(n.event_id))[1] END, "
+        "n.channel, n.lane, array_agg(n.id), clock_timestamp() "
+        "FROM numbered n GROUP BY n.channel, n.lane, n.tenant_id, n.place",
+        (list(ids),),
+    )
+
+
 def postpone(connection: Connection, held: Claim, wait: timedelta) -> None:
     """End the claim with nothing in doubt; the same dispatch is due again after `wait`."""
     connection.exec_driver_sql(

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-# Each reopened delivery is carried by a dispatch again in the same statement that reopens it.
+from notifier.store import dispatches
+
 _REOPEN = """
 WITH chosen AS (
     DELETE FROM notifier.dead_letters l WHERE l.delivery_id IN (
@@ -28,23 +29,13 @@ WITH chosen AS (
     UPDATE notifier.notification_deliveries d
     SET status = 'queued', attempts = 0, code = NULL, updated_at = now()
     FROM chosen WHERE d.id = chosen.delivery_id AND d.status = 'failed'
-    RETURNING d.id, d.tenant_id, d.event_id, d.channel
+    RETURNING d.id
 ), told AS (
     INSERT INTO notifier.delivery_journal
         (delivery_id, at, actor, from_status, to_status, attempt, code)
     SELECT r.id, now(), 'operator', 'failed', 'queued', 0, 'replay' FROM reopened r
-), numbered AS (
-    SELECT r.*, e.lane, (row_number() OVER (PARTITION BY r.channel, e.lane, r.tenant_id ORDER BY r.id) - 1)
-           / notifier.chunk_size(r.channel) AS place
-    FROM reopened r JOIN notifier.notification_events e ON e.id = r.event_id
-), carried AS (
-    INSERT INTO notifier.dispatches (kind, tenant_id, event_id, channel, lane, delivery_ids, due_at)
-    SELECT 'deliver', n.tenant_id,
-           CASE WHEN count(DISTINCT n.event_id) = 1 THEN (array_agg(n.event_id))[1] END,
-           n.channel, n.lane, array_agg(n.id), clock_timestamp()
-    FROM numbered n GROUP BY n.channel, n.lane, n.tenant_id, n.place
 )
-SELECT count(*) FROM reopened
+SELECT id FROM reopened
 """
 
 
@@ -60,17 +51,18 @@ def reopen(
     since: datetime | None,
 ) -> int:
     """Reopen up to `most` dead letters that match; how many."""
-    return int(
-        connection.exec_driver_sql(
-            _REOPEN,
-            {
-                "most": most,
-                "delivery": delivery,
-                "tenant": tenant,
-                "channel": channel,
-                "event_type": event_type,
-                "code": code,
-                "since": since,
-            },
-        ).scalar_one()
+    rows = connection.exec_driver_sql(
+        _REOPEN,
+        {
+            "most": most,
+            "delivery": delivery,
+            "tenant": tenant,
+            "channel": channel,
+            "event_type": event_type,
+            "code": code,
+            "since": since,
+        },
     )
+    reopened = [row[0] for row in rows]
+    dispatches.carry(connection, reopened)
+    return len(reopened)

@@ -12,6 +12,7 @@ from notifier.channels.null import Null
 from notifier.channels.sandbox import Sandbox, script
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
+from notifier.status import Status
 from notifier.words import Channel
 from tests.channels.conftest import always, make_message
 
@@ -32,6 +33,9 @@ def outcome(channel: Channel, address: str, attempt: int = 1) -> Outcome:
         (Channel.EMAIL, "ada+x+timeout@example.com", Unsure, None),
         (Channel.EMAIL, "ada+429@example.com", RetryLater, "429"),
         (Channel.EMAIL, "ada+5xx@example.com", RetryLater, "503"),
+        (Channel.EMAIL, "ada+late@example.com", Accepted, None),
+        (Channel.EMAIL, "ada+late-bounce@example.com", Accepted, None),
+        (Channel.SMS, "+15005550550", Accepted, None),
         (Channel.WEBHOOK, "https://example.com/hook+429?x=1", RetryLater, "429"),
         (Channel.SLACK, "#general+fail", Rejected, "554"),
         (Channel.SMS, "+4291234567", Accepted, None),
@@ -89,6 +93,32 @@ def test_the_providers_id_is_made_of_the_deliverys() -> None:
     assert isinstance(came, Accepted)
     assert came.provider_message_id == f"sandbox-{message.delivery_id}"
     assert not came.delivered
+
+
+@pytest.mark.parametrize(
+    ("channel", "address", "reported"),
+    [
+        (Channel.EMAIL, "a+LATE@example.com", [(Status.DELIVERED, None)]),
+        (Channel.EMAIL, "a+late-bounce@example.com", [(Status.BOUNCED, "550")]),
+        (Channel.VOICE, "+15005550200", [(Status.DELIVERED, None)]),
+        (Channel.SMS, "+15005550550", [(Status.BOUNCED, "550")]),
+        (Channel.EMAIL, "a+later@example.com", []),
+        (Channel.EMAIL, "a@example.com", []),
+        (Channel.SLACK, "#late", []),
+    ],
+)
+def test_what_is_told_later_is_of_the_same_message(
+    channel: Channel, address: str, reported: list[tuple[Status, str | None]]
+) -> None:
+    message = make_message(channel, address=address)
+    accepted = script(message)
+    assert isinstance(accepted, Accepted)
+    reports = Sandbox().reports(message)
+    assert [(told.status, told.code) for told in reports.values()] == reported
+    assert {told.delivery_id for told in reports.values()} <= {message.delivery_id}
+    ids = {told.provider_message_id for told in reports.values()}
+    assert ids <= {accepted.provider_message_id}
+    assert set(reports) <= {timedelta(seconds=3)}
 
 
 def _send(log: str, attempt: int) -> None:

@@ -1,12 +1,15 @@
 """`notifier doctor` finds what is wrong, says how to mend it, and exits accordingly."""
 
 import json
+import uuid
 
 import pytest
 from cryptography.fernet import Fernet
 
 from notifier import queue
 from notifier.cli import main
+from notifier.store import routes
+from notifier.words import Channel
 from tests.conftest import Database, forget
 
 
@@ -89,6 +92,27 @@ def test_a_database_without_the_schema_is_told_to_migrate(
     forget()
     assert main(["doctor", "--json"]) == 1
     assert findings(capsys)["schema"][0]["mend"] == "run `notifier migrate`"
+
+
+def test_a_tenants_route_to_nobody_is_found(
+    database: Database,
+    tenant: uuid.UUID,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("NOTIFIER_PROVIDERS", "email=sandbox+null")
+    forget()
+    with database.pool.begin() as writer:
+        routes.replace(writer, tenant, Channel.SMS, [("twilio", 0, 1), ("vonage", 1, 1)])
+        routes.replace(writer, tenant, Channel.EMAIL, [("smtp", 0, 1), ("null", 1, 1)])
+    assert main(["doctor", "--json"]) == 1
+    (finding,) = findings(capsys)["routes"]
+    assert finding["what"].startswith("acme sends sms through twilio, vonage alone")
+    assert f"`notifier routes clear --tenant {tenant} sms`" in finding["mend"]
+    assert main(["routes", "clear", "--tenant", str(tenant), "sms"]) == 0
+    capsys.readouterr()
+    assert main(["doctor", "--json"]) == 0
+    assert "routes" not in findings(capsys)
 
 
 def test_a_missing_partition_is_found(

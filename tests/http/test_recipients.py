@@ -193,6 +193,7 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
         ("POST", "/v1/pauses"),
         ("GET", "/v1/pauses"),
         ("DELETE", "/v1/pauses/{pause_id}"),
+        ("GET", "/v1/sandbox/messages"),
         ("GET", "/v1/event-types/{event_type}/templates"),
         ("PUT", "/v1/event-types/{event_type}/templates/{channel}/{locale}"),
         ("POST", "/v1/event-types/{event_type}/preview"),

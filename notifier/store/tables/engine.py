@@ -144,7 +144,6 @@ in_doubt = Table(
     required("channel"),
     Column("provider", Text),
     required("reason"),
-    Column("asked", SmallInteger, nullable=False, server_default=text("0")),
     made_at("since"),
     one_of("channel", Channel),
 )
