@@ -1,7 +1,7 @@
 """Where a benchmark's messages arrive: a process of its own that answers and counts.
 
-`python -m benchmarks.sinks smtp|http|vendors [CERTIFICATE]` prints its port, then, at a line on its
-standard input, how many messages it has taken. With a certificate it speaks TLS.
+`python -m benchmarks.sinks smtp|http|late-http|vendors [CERTIFICATE]` prints its port, then, at a
+line on its standard input, how many messages it has taken. With a certificate it speaks TLS.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.bench import InvariantsBroken
-from benchmarks.vendor_apis import LENGTH, Vendors, tls
+from benchmarks.vendor_apis import LENGTH, TAKES, Vendors, tls
 
 
 class Sink:
@@ -46,7 +46,9 @@ def free_port() -> int:
 
 @contextmanager
 def sink(kind: str, *certificate: str) -> Iterator[Sink]:
-    """Run the sink for `smtp`, `http` or the APIs of `vendors`; with a certificate over TLS."""
+    """Run the sink for `smtp`, `http` (or `late-http`, which takes its time) or the APIs of
+    `vendors`; with a certificate over TLS.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.sinks", kind, *certificate],
         stdin=subprocess.PIPE,
@@ -125,13 +127,24 @@ class _Http(asyncio.Protocol):
             if len(rest) < size:
                 return
             self._held = rest[size:]
-            _Http.taken += 1
-            self._out.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            type(self).taken += 1
+            self._answer()
+
+    def _answer(self) -> None:
+        self._out.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+
+class _LateHttp(_Http):
+    """The same after 10 ms, as the vendors."""
+
+    def _answer(self) -> None:
+        asyncio.get_running_loop().call_later(TAKES, super()._answer)
 
 
 _KINDS: dict[str, type[_Smtp | _Http | Vendors]] = {
     "smtp": _Smtp,
     "http": _Http,
+    "late-http": _LateHttp,
     "vendors": Vendors,
 }
 

@@ -11,7 +11,7 @@ from h2.events import DataReceived, StreamEnded
 
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
-_TAKES = 0.01
+TAKES = 0.01
 """Seconds from a request to its answer."""
 
 _SAID: tuple[tuple[str, int, str], ...] = (
@@ -56,7 +56,7 @@ class Vendors(asyncio.Protocol):
         if end and len(rest) >= (int(length[1]) if length else 0):
             self._held = b""
             path = head.split(b" ", 2)[1].decode()
-            asyncio.get_running_loop().call_later(_TAKES, self._answer, path, rest)
+            asyncio.get_running_loop().call_later(TAKES, self._answer, path, rest)
 
     def _answer(self, path: str, body: bytes) -> None:
         status, said = _answer(path, body)
@@ -98,7 +98,7 @@ class Apns(asyncio.Protocol):
             if isinstance(event, DataReceived):
                 self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             elif isinstance(event, StreamEnded):
-                asyncio.get_running_loop().call_later(_TAKES, self._answer, event.stream_id)
+                asyncio.get_running_loop().call_later(TAKES, self._answer, event.stream_id)
         self._flush()
 
     def _answer(self, stream: int) -> None:

@@ -2,9 +2,13 @@
 
 The loop posts to the same endpoint from as many processes, once with one thread each and once with
 as many as the provider may use, whose interpreter they share; the better of both is the baseline.
+
+That endpoint answers at once. `after_10_ms` is the ratio where another takes as long as the
+vendors' stand-ins do, against the loop with as many threads as the provider.
 """
 
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Barrier
 
@@ -13,7 +17,8 @@ from benchmarks.bench import CONCURRENCY, Bench, Result, bench, result
 from benchmarks.sinks import Sink, sink
 from notifier.channels import egress, http
 
-RECIPIENTS = 20_000
+RECIPIENTS, OF_LATE = 20_000, 4_000
+"""Of the endpoint that answers at once, and of the one that takes its time."""
 THREADS = (1, 8)
 """Requests at a time of one process of the loop; 8 is what the provider may use."""
 
@@ -46,25 +51,31 @@ def bare(url: str, count: int, threads: int) -> float:
     return count / (done - began)
 
 
-def measured(running: Bench, endpoint: Sink) -> float:
+def measured(running: Bench, endpoint: Sink, tenant: uuid.UUID, recipients: int) -> float:
+    """Deliveries a second of ours to all of the tenant's recipients."""
+    load.queued(load.HOOK, tenant)
     before = endpoint.taken()
     figure = load.drain(running, "*=null,webhook=webhook", NOTIFIER_WEBHOOK_ALLOW_NETWORKS=LOOPBACK)
-    endpoint.expect(before + RECIPIENTS)
+    endpoint.expect(before + recipients)
     return figure
+
+
+def url(endpoint: Sink) -> str:
+    return f"http://127.0.0.1:{endpoint.port}/hook"
 
 
 def run(runs: int) -> Result:
     """Requests a second of both."""
     figures = []
-    with bench() as running, sink("http") as endpoint:
-        url = f"http://127.0.0.1:{endpoint.port}/hook"
+    with bench() as running, sink("http") as endpoint, sink("late-http") as late:
         load.register_types(running)
-        tenant = load.tenant(running, RECIPIENTS, hook=url)
+        tenant = load.tenant(running, RECIPIENTS, hook=url(endpoint))
+        waits = load.tenant(running, OF_LATE, hook=url(late))
         for _ in range(runs):
-            alone, many = (bare(url, RECIPIENTS, threads) for threads in THREADS)
+            alone, many = (bare(url(endpoint), RECIPIENTS, threads) for threads in THREADS)
             baseline = max(alone, many)
-            load.queued(load.HOOK, tenant)
-            figure = measured(running, endpoint)
+            figure = measured(running, endpoint, tenant, RECIPIENTS)
+            late_loop = bare(url(late), OF_LATE, THREADS[-1])
             figures.append(
                 {
                     "figure": figure,
@@ -72,8 +83,9 @@ def run(runs: int) -> Result:
                     "ratio": figure / baseline,
                     "against_one_thread": figure / alone,
                     "against_many": figure / many,
+                    "after_10_ms": measured(running, late, waits, OF_LATE) / late_loop,
                 }
             )
         running.check()
-        load.all_sent(running, RECIPIENTS * runs)
+        load.all_sent(running, (RECIPIENTS + OF_LATE) * runs)
     return result("webhook", "deliveries/s", "bare loop of the same client, requests/s", figures)

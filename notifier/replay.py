@@ -30,7 +30,7 @@ def replay(
     reopened = 0
     while True:
         with connect() as connection, connection.begin():
-            batch = letters.reopen(
+            taken, batch = letters.reopen(
                 connection,
                 BATCH,
                 delivery=delivery,
@@ -41,6 +41,6 @@ def replay(
                 since=since,
             )
         reopened += batch
-        if batch < BATCH:
+        if taken < BATCH:
             logger("replay").info("replayed", deliveries=reopened, actor=actor)
             return reopened

@@ -39,23 +39,29 @@ class ChannelTraits:
     chunk: deliveries one dispatch carries at most.
     window: sends between two outcome writes at most, fewer where a provider is slow; what a
         crash leaves in doubt.
+    secret_address: whether its addresses are keys as well (a hook's URL, a token), and not shown.
     """
 
     chunk: int
     window: int
     in_doubt: InDoubt
+    secret_address: bool = False
 
 
 TRAITS: dict[Channel, ChannelTraits] = {
     Channel.EMAIL: ChannelTraits(chunk=500, window=500, in_doubt=InDoubt.RESEND),
-    Channel.SMS: ChannelTraits(chunk=25, window=25, in_doubt=InDoubt.RECONCILE),
-    Channel.PUSH: ChannelTraits(chunk=100, window=100, in_doubt=InDoubt.RESEND),
+    Channel.SMS: ChannelTraits(chunk=100, window=50, in_doubt=InDoubt.RECONCILE),
+    Channel.PUSH: ChannelTraits(
+        chunk=100, window=100, in_doubt=InDoubt.RESEND, secret_address=True
+    ),
     Channel.INAPP: ChannelTraits(chunk=1000, window=1000, in_doubt=InDoubt.RESEND),
-    Channel.SLACK: ChannelTraits(chunk=50, window=50, in_doubt=InDoubt.RESEND),
-    Channel.TEAMS: ChannelTraits(chunk=50, window=50, in_doubt=InDoubt.RESEND),
-    Channel.VOICE: ChannelTraits(chunk=10, window=10, in_doubt=InDoubt.RECONCILE),
+    Channel.SLACK: ChannelTraits(chunk=50, window=50, in_doubt=InDoubt.RESEND, secret_address=True),
+    Channel.TEAMS: ChannelTraits(chunk=50, window=50, in_doubt=InDoubt.RESEND, secret_address=True),
+    Channel.VOICE: ChannelTraits(chunk=50, window=50, in_doubt=InDoubt.RECONCILE),
     Channel.WEBHOOK: ChannelTraits(chunk=500, window=500, in_doubt=InDoubt.RESEND),
-    Channel.APPRISE: ChannelTraits(chunk=25, window=25, in_doubt=InDoubt.RESEND),
+    Channel.APPRISE: ChannelTraits(
+        chunk=25, window=25, in_doubt=InDoubt.RESEND, secret_address=True
+    ),
 }
 
 

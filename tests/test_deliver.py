@@ -137,6 +137,32 @@ def test_replay_reopens_the_same_delivery_once(
     assert journal(database)[-1] == ("queued", "sent")
 
 
+def test_replay_goes_on_past_a_letter_of_what_was_sent_after_all(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    to(connection, tenant, ["ada"])
+    run_due(database, worker(configured))
+    sent = database.one("SELECT id FROM notifier.notification_deliveries")
+    to(connection, tenant, ["bob"])
+    run_due(database, worker(configured, lambda _: Rejected("554", "refused")))
+    connection.exec_driver_sql(
+        "INSERT INTO notifier.dead_letters "
+        "(delivery_id, tenant_id, event_id, channel, code, reason, attempts, created_at) "
+        "SELECT d.id, d.tenant_id, d.event_id, d.channel, '554', 'refused', 1, '2020-01-01' "
+        "FROM notifier.notification_deliveries d WHERE d.id = %s",
+        (sent,),
+    )
+    connection.commit()
+    monkeypatch.setattr("notifier.replay.BATCH", 1)
+    assert replay() == 1
+    assert database.statuses() == {"queued": 1, "sent": 1}
+    assert database.one("SELECT count(*) FROM notifier.dead_letters") == 0
+
+
 def test_in_app_messages_are_in_the_inbox_exactly_once(
     database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
 ) -> None:

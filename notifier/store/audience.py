@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from notifier.errors import InvalidAddress, InvalidValue, UnknownRecipient
+from notifier.store.addresses import shown
 from notifier.words import locale_tag
 
 # The field path names the recipient by its place, so that a batch's fault can be found.
@@ -53,9 +54,8 @@ CROSS JOIN LATERAL (SELECT notifier.json_problem(
 WHERE f.problem IS NOT NULL ORDER BY 1 LIMIT 1
 """
 
-# Addresses that are secrets in themselves are written and never shown.
 _OF_RECIPIENT = {
-    "contact_points": "SELECT channel, CASE WHEN channel NOT IN ('push', 'slack', 'teams', 'apprise') THEN address END AS address, "
+    "contact_points": f"SELECT channel, {shown('contact_points')} AS address, "
     "dead_at, dead_reason FROM notifier.contact_points WHERE recipient_id = %s ORDER BY id",
     "subscriptions": "SELECT event_type, is_active, admin_only FROM notifier.notification_subscriptions "
     "WHERE recipient_id = %s ORDER BY event_type",

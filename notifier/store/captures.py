@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from notifier.store.addresses import shown
 from notifier.words import Channel
 
 
@@ -59,7 +60,7 @@ def captured(
     """What the sandbox keeps of the tenant's, the newest first."""
     rows = connection.exec_driver_sql(
         "SELECT s.delivery_id, d.event_id, e.type, s.channel, r.external_id, "
-        "CASE WHEN s.channel NOT IN ('push', 'slack', 'teams', 'apprise') THEN s.address END, "
+        f"{shown('s')}, "
         "s.attempt, s.parts, s.created_at FROM notifier.sandbox_messages s "
         "JOIN notifier.notification_deliveries d ON d.id = s.delivery_id "
         "JOIN notifier.notification_events e ON e.id = d.event_id "

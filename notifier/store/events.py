@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-# Addresses that are secrets in themselves are written and never shown.
-_DELIVERY = """
-SELECT d.id, d.event_id, r.external_id AS recipient, d.channel,
-       CASE WHEN d.channel NOT IN ('push', 'slack', 'teams', 'apprise') THEN d.address END AS address,
+from notifier.store.addresses import shown
+
+_DELIVERY = f"""
+SELECT d.id, d.event_id, r.external_id AS recipient, d.channel, {shown("d")} AS address,
        d.locale, d.step, d.status, d.reason, d.attempts, d.provider, d.code, d.template_id,
        notifier.id_time(d.id) AS created_at, d.updated_at, d.sent_at, d.delivered_at, d.opened_at,
        d.clicked_at

@@ -35,7 +35,7 @@ WITH chosen AS (
         (delivery_id, at, actor, from_status, to_status, attempt, code)
     SELECT r.id, now(), 'operator', 'failed', 'queued', 0, 'replay' FROM reopened r
 )
-SELECT id FROM reopened
+SELECT (SELECT count(*) FROM chosen), (SELECT array_agg(id) FROM reopened)
 """
 
 
@@ -49,9 +49,11 @@ def reopen(
     event_type: str | None,
     code: str | None,
     since: datetime | None,
-) -> int:
-    """Reopen up to `most` dead letters that match; how many."""
-    rows = connection.exec_driver_sql(
+) -> tuple[int, int]:
+    """Reopen up to `most` dead letters that match; how many were taken off the list, and how many
+    of them were still to be sent.
+    """
+    taken, reopened = connection.exec_driver_sql(
         _REOPEN,
         {
             "most": most,
@@ -62,7 +64,6 @@ def reopen(
             "code": code,
             "since": since,
         },
-    )
-    reopened = [row[0] for row in rows]
-    dispatches.carry(connection, reopened)
-    return len(reopened)
+    ).one()
+    dispatches.carry(connection, reopened or [])
+    return taken, len(reopened or [])
