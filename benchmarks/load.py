@@ -22,7 +22,11 @@ HOOK = "bench.hook"
 INBOX = "bench.inbox"
 PAYLOAD = {"offer": "spring"}
 
-_SCHEMA = {"type": "object", "properties": {"offer": {"type": "string"}}}
+SCHEMA = {
+    "type": "object",
+    "required": ["offer"],
+    "properties": {"offer": {"type": "string"}},
+}
 _TEXTS: dict[str, tuple[Channel, dict[str, dict[str, str]]]] = {
     MAIL: (
         Channel.EMAIL,
@@ -34,10 +38,7 @@ _TEXTS: dict[str, tuple[Channel, dict[str, dict[str, str]]]] = {
             }
         },
     ),
-    HOOK: (
-        Channel.WEBHOOK,
-        {"webhook": {"body": '{"to": {{ recipient.name | tojson }}, "offer": "{{ offer }}"}'}},
-    ),
+    HOOK: (Channel.WEBHOOK, {}),
     INBOX: (
         Channel.INAPP,
         {
@@ -55,7 +56,13 @@ def register_types(running: Bench) -> None:
     with running.pool.begin() as connection:
         for name, (channel, texts) in _TEXTS.items():
             register.event_type(
-                connection, name, schema=_SCHEMA, channels=[channel], lane="bulk", texts=texts
+                connection,
+                name,
+                schema=SCHEMA,
+                channels=[channel],
+                lane="bulk",
+                example=PAYLOAD,
+                texts=texts,
             )
 
 

@@ -221,9 +221,10 @@ def _tenant(running: Bench, given: Ready) -> uuid.UUID:
         register.event_type(
             connection,
             _type(channel),
-            schema={"type": "object", "properties": {"offer": {"type": "string"}}},
+            schema=load.SCHEMA,
             channels=[channel],
             lane="bulk",
+            example=load.PAYLOAD,
             texts={channel: _parts(channel, "Hello {{ recipient.name }}, {{ offer }} is here.")},
         )
         made = audience.create_tenant(connection, f"bench-{uuid.uuid4().hex[:8]}")

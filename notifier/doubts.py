@@ -1,7 +1,6 @@
 """What an operator decides of deliveries in doubt, which neither provider nor call back settled."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 from sqlalchemy import Connection
 
@@ -11,21 +10,12 @@ from notifier.store import deliveries, dispatches, doubts, received
 from notifier.store.deliveries import Move
 from notifier.store.doubts import Doubt, Which
 from notifier.store.engine import connect
+from notifier.words import Decision
 
 log = logger("doubts")
 
 BATCH = 2000
 """Deliveries settled in one transaction."""
-
-
-class Decision(StrEnum):
-    """What is to be taken for true, or done."""
-
-    SENT = "sent"
-    FAILED = "failed"
-    """It becomes a dead letter, which can be replayed."""
-    RESEND = "resend"
-    """It is sent with a fresh set of attempts: whoever had it already gets it twice."""
 
 
 _AFTER = {

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from notifier import catalogue
 from notifier.channels.sms import Size
 from notifier.channels.sms import size as sms_size
 from notifier.errors import (
@@ -28,7 +27,7 @@ from notifier.rendering import (
     sample_context,
 )
 from notifier.store import audience, templates, tenants
-from notifier.store.templates import Version
+from notifier.store.templates import EventType, Version
 from notifier.words import LONGEST_LOCALE, Channel, is_locale, locale_tag
 
 LISTED = 20
@@ -88,14 +87,14 @@ def save(
     """Make `parts` what the tenant says from the next fan-out on; what was fanned out stays.
 
     channel: or `short`, for the channels that have no template, neither shared nor the tenant's.
-    payload: an example; needed for event types that ship none.
+    payload: an example; needed for event types that have none.
     The same parts again are the same version. Raises `InvalidTemplate` telling part and line of
     each fault, `UnknownEventType`, `InvalidPayload` or `InvalidValue`.
     """
-    schema, _, _ = _event_type(connection, event_type)
-    _check_channel(channel)
-    tag = _locale(locale)
-    _check(channel, parts, schema, _example(connection, event_type, schema, payload))
+    kind = _event_type(connection, event_type)
+    check_channel("channel", channel)
+    tag = tag_of(locale)
+    check("parts", channel, parts, kind.schema, _example(connection, kind, payload))
     return templates.add_version(connection, tenant, event_type, channel, tag, parts)
 
 
@@ -127,12 +126,12 @@ def preview(
         what a delivery would take.
     Raises what `save` raises, and `NotFoundError` where the channel has no template.
     """
-    schema, mutable, asking = _event_type(connection, event_type)
-    _check_channel(channel)
-    tag = _locale(locale)
+    kind = _event_type(connection, event_type)
+    check_channel("channel", channel)
+    tag = tag_of(locale)
     if not audience.is_timezone(timezone):
         raise InvalidValue("timezone", "an IANA time zone (Europe/Paris)")
-    example = _example(connection, event_type, schema, payload)
+    example = _example(connection, kind, payload)
     template = None
     if parts is None:
         picked = templates.pick(connection, tenant, event_type, channel, tag)
@@ -140,73 +139,72 @@ def preview(
             raise NotFoundError("channel", "one that the event type has a template for")
         template, parts = find(connection, tenant, picked)
     else:
-        _check(channel, parts, schema, example)
-    mail = channel == Channel.EMAIL and mutable
+        check("parts", channel, parts, kind.schema, example)
+    mail = channel == Channel.EMAIL and kind.mutable
     context = sample_context(
         example,
         timezone=timezone,
         locale=tag,
         unsubscribe_url="https://example.com/unsubscribe" if mail else None,
-        acknowledge_url="https://example.com/acknowledge" if asking else None,
+        acknowledge_url="https://example.com/acknowledge" if kind.escalates else None,
     )
     context["event"]["type"] = event_type
     context["tenant"] = {"id": str(tenant), "name": tenants.name_of(connection, tenant)}
     try:
         rendered = compile_template(parts).render(context)
     except RenderError as error:
-        raise _faulty([str(error)]) from None
+        raise _faulty("parts", [str(error)]) from None
     by_sms = channel in (Channel.SMS, SHORT)
     return Preview(rendered, template, sms_size(rendered.get("text", "")) if by_sms else None)
 
 
-def _event_type(connection: Connection, name: str) -> tuple[dict[str, Any], bool, bool]:
+def check(
+    field: str,
+    channel: str,
+    parts: Mapping[str, str],
+    schema: Mapping[str, Any],
+    example: Mapping[str, Any],
+) -> None:
+    """Raise `InvalidTemplate` of that field where a template has faults."""
+    problems = check_parts(channel, parts) or check_template(parts, schema, example)
+    if not problems:
+        rendered = compile_template(parts).render(sample_context(example))
+        problems = check_rendered(channel, rendered)
+    if problems:
+        raise _faulty(field, problems)
+
+
+def check_channel(field: str, channel: str) -> None:
+    if channel not in PARTS:
+        raise InvalidValue(field, f"one of {', '.join(PARTS)}")
+
+
+def tag_of(locale: str) -> str:
+    """The locale as templates are stored by it."""
+    if not is_locale(locale):
+        raise InvalidValue("locale", f"a language tag (de-AT) of at most {LONGEST_LOCALE} letters")
+    return locale_tag(locale)
+
+
+def _event_type(connection: Connection, name: str) -> EventType:
     found = templates.event_type(connection, name)
     if found is None:
         raise UnknownEventType("event_type", "the name of a registered event type")
     return found
 
 
-def _check_channel(channel: str) -> None:
-    if channel not in PARTS:
-        raise InvalidValue("channel", f"one of {', '.join(PARTS)}")
-
-
-def _locale(given: str) -> str:
-    if not is_locale(given):
-        raise InvalidValue("locale", f"a language tag (de-AT) of at most {LONGEST_LOCALE} letters")
-    return locale_tag(given)
-
-
 def _example(
-    connection: Connection,
-    event_type: str,
-    schema: Mapping[str, Any],
-    payload: Mapping[str, Any] | None,
+    connection: Connection, kind: EventType, payload: Mapping[str, Any] | None
 ) -> Mapping[str, Any]:
     if payload is not None:
-        problem = templates.payload_problem(connection, schema, payload)
+        problem = templates.payload_problem(connection, kind.schema, payload)
         if problem is not None:
             raise InvalidPayload(*problem)
         return payload
-    for kind in catalogue.load():
-        # Who registered the name anew may have changed its schema.
-        if kind.type == event_type and not templates.payload_problem(
-            connection, schema, kind.example
-        ):
-            return kind.example
-    raise InvalidValue("payload", "an example, as this event type ships with none")
+    if kind.example is None:
+        raise InvalidValue("payload", "an example, as this event type has none")
+    return kind.example
 
 
-def _check(
-    channel: str, parts: Mapping[str, str], schema: Mapping[str, Any], example: Mapping[str, Any]
-) -> None:
-    problems = check_parts(channel, parts) or check_template(parts, schema, example)
-    if not problems:
-        rendered = compile_template(parts).render(sample_context(example))
-        problems = check_rendered(channel, rendered)
-    if problems:
-        raise _faulty(problems)
-
-
-def _faulty(problems: list[str]) -> InvalidTemplate:
-    return InvalidTemplate("parts", f"a template without faults ({'; '.join(problems[:TOLD])})")
+def _faulty(field: str, problems: list[str]) -> InvalidTemplate:
+    return InvalidTemplate(field, f"a template without faults ({'; '.join(problems[:TOLD])})")

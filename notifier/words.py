@@ -118,6 +118,16 @@ def locale_tag(given: str) -> str:
     return "-".join([language.lower(), *cased])
 
 
+class Decision(StrEnum):
+    """What an operator says of deliveries in doubt."""
+
+    SENT = "sent"
+    FAILED = "failed"
+    """It becomes a dead letter, which can be replayed."""
+    RESEND = "resend"
+    """It is sent with a fresh set of attempts: whoever had it already gets it twice."""
+
+
 class DispatchKind(StrEnum):
     """What the work a dispatch carries is."""
 

@@ -153,6 +153,7 @@ def plain_type(database: Database, name: str) -> None:
             name,
             schema={"type": "object"},
             channels=["email"],
+            example={},
             texts={"email": {"subject": "s", "text": "x"}},
         )
 

@@ -8,10 +8,9 @@ what everybody else may do meanwhile.
 import uuid
 from dataclasses import dataclass, field
 
-from notifier.doubts import Decision
 from notifier.outcome import Accepted, NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.status import RECEIVED, UNFINISHED, Actor, Status
-from notifier.words import DispatchKind
+from notifier.words import Decision, DispatchKind
 
 S = Status
 Ids = list[uuid.UUID]

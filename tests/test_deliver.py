@@ -10,7 +10,6 @@ from notifier.channels import registry
 from notifier.outcome import Rejected
 from notifier.replay import replay
 from notifier.settings import Settings
-from notifier.store import audience
 from notifier.worker import Worker
 from tests.conftest import Database
 from tests.engine import (
@@ -103,20 +102,15 @@ def test_a_template_that_fails_dead_letters_its_own_delivery_and_no_other(
             "test.fragile",
             schema={"type": "object"},
             channels=["email"],
-            texts={"email": {"subject": "{{ recipient.attributes.plan.name }}", "text": "x"}},
-        )
-        audience.upsert_recipients(
-            writer,
-            tenant,
-            [
-                {
-                    "external_id": "planned",
-                    "attributes": {"plan": {"name": "gold"}},
-                    "contact_points": [{"channel": "email", "address": "p@example.com"}],
+            example={},
+            texts={
+                "email": {
+                    "subject": "{{ 1 // (0 if recipient.external_id == 'ada' else 1) }}",
+                    "text": "x",
                 }
-            ],
+            },
         )
-    emit(connection, "test.fragile", {}, tenant=tenant, to={"recipients": ["ada", "planned"]})
+    emit(connection, "test.fragile", {}, tenant=tenant, to={"recipients": ["ada", "bob"]})
     connection.commit()
     run_due(database, worker(configured))
     assert database.statuses() == {"failed": 1, "sent": 1}

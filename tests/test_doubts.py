@@ -9,14 +9,13 @@ from sqlalchemy import Connection
 
 from notifier import doubts, receipts
 from notifier.cli import main
-from notifier.doubts import Decision
 from notifier.outcome import Accepted, Unsure
 from notifier.receipts import Receipt
 from notifier.replay import replay
 from notifier.settings import Settings
 from notifier.status import Status
 from notifier.store.doubts import Which
-from notifier.words import Channel
+from notifier.words import Channel, Decision
 from tests.conftest import Database
 from tests.engine import Scripted, configured, due_now, run_due, sound, to_addresses, worker
 

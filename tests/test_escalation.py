@@ -349,6 +349,7 @@ def test_the_event_types_own_escalation_is_taken_unless_the_emit_has_one(
             schema={"type": "object"},
             channels=["email"],
             escalation=LADDER[:1],
+            example={},
             texts={"short": {"text": "x"}, "email": {"subject": "s", "text": "x"}},
         )
     for given, expected in (

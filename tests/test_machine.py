@@ -33,7 +33,7 @@ from notifier.status import FINAL, RECEIVED, Status
 from notifier.store import dispatches, system
 from notifier.store.doubts import Which
 from notifier.store.engine import engine_for
-from notifier.words import DispatchKind
+from notifier.words import Decision, DispatchKind
 from tests.conftest import Database
 from tests.engine import Paused, configured, to_addresses
 from tests.model import TURNS, Dispatch, Hand, Model
@@ -345,8 +345,8 @@ class Machine(RuleBasedStateMachine):
         assert replay() == self.model.replay()
 
     @precondition(lambda self: self.model.doubts)
-    @rule(decision=st.sampled_from(doubts.Decision))
-    def doubts_are_settled(self, decision: doubts.Decision) -> None:
+    @rule(decision=st.sampled_from(Decision))
+    def doubts_are_settled(self, decision: Decision) -> None:
         settled = doubts.settle(decision, Which(), actor="test")
         assert settled == self.model.settle_all_doubts(decision)
 

@@ -92,11 +92,12 @@ def test_a_call_in_doubt_is_asked_about_though_it_renders_no_more(
             "test.fragile",
             schema={"type": "object"},
             channels=["sms"],
-            texts={"sms": {"text": "{{ recipient.attributes.plan.name }}"}},
+            example={},
+            texts={"sms": {"text": "{{ 10 // recipient.attributes.parts | default(1) }}"}},
         )
     person: dict[str, Any] = {
         "external_id": "planned",
-        "attributes": {"plan": {"name": "gold"}},
+        "attributes": {"parts": 2},
         "contact_points": [{"channel": "sms", "address": "+14155550999"}],
     }
     audience.upsert_recipients(connection, tenant, [person])
@@ -104,7 +105,7 @@ def test_a_call_in_doubt_is_asked_about_though_it_renders_no_more(
     connection.commit()
     provider = Scripted(lambda _: Unsure("timeout"), Accepted("found", "sent"))
     run_due(database, worker(configured, provider))
-    audience.upsert_recipients(connection, tenant, [{**person, "attributes": {}}])
+    audience.upsert_recipients(connection, tenant, [{**person, "attributes": {"parts": 0}}])
     connection.commit()
     reconcile.reconcile(
         database.one("SELECT id FROM notifier.dispatches"), worker(configured, provider)

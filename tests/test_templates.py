@@ -29,6 +29,7 @@ from tests.test_emit import TASK
 __all__ = ["configured", "sound"]
 
 TYPE = "task.due_soon"
+COUNTED = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
 
 
 def save(
@@ -280,13 +281,12 @@ def test_what_else_is_wrong_is_named(
     assert refusal.value.field == field
 
 
-def test_an_event_type_that_ships_no_example_needs_one(
+def test_an_event_type_that_has_no_example_needs_one(
     database: Database, connection: Connection, tenant: uuid.UUID
 ) -> None:
-    schema = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
-    register.event_type(connection, "shop.sold", schema=schema, channels=["sms"])
+    register.event_type(connection, "shop.sold", schema=COUNTED, channels=["sms"])
     # A shipped name with another schema: its example is of no use any more.
-    register.event_type(connection, "quota.warning", schema=schema, channels=["sms"])
+    register.event_type(connection, "quota.warning", schema=COUNTED, channels=["sms"])
     connection.commit()
     for name in ("shop.sold", "quota.warning"):
         with pytest.raises(InvalidValue, match="payload: expected an example"):
@@ -339,14 +339,16 @@ def test_a_preview_that_can_not_be_says_why(
     register.event_type(
         connection,
         "shop.sold",
-        schema={"type": "object"},
+        schema=COUNTED,
         channels=["sms"],
-        texts={"email": {"subject": "s", "text": "{{ recipient.attributes.plan }}"}},
+        example={"n": 1},
+        texts={"email": {"subject": "s", "text": "{{ 10 // n }}"}},
     )
     with pytest.raises(NotFoundError, match="channel: expected one that"):
-        templates.preview(connection, tenant, "shop.sold", "sms", payload={})
-    with pytest.raises(InvalidTemplate, match=r"attributes\.plan is missing"):
-        templates.preview(connection, tenant, "shop.sold", "email", payload={})
+        templates.preview(connection, tenant, "shop.sold", "sms")
+    assert templates.preview(connection, tenant, "shop.sold", "email").parts["text"] == "10"
+    with pytest.raises(InvalidTemplate, match="ZeroDivisionError"):
+        templates.preview(connection, tenant, "shop.sold", "email", payload={"n": 0})
 
 
 def test_emitting_through_the_api_role_takes_the_tenants_text(

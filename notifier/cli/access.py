@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from notifier.cli.events import When, parsed
+from notifier.cli.events import parsed
 from notifier.cli.failures import wrong_use
 from notifier.cli.printing import answer, json_option, table
+from notifier.cli.values import When
 from notifier.errors import NotFoundError
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from notifier.cli.access import find
-from notifier.cli.events import When
 from notifier.cli.failures import wrong_use
 from notifier.cli.printing import answer, json_option, table
-from notifier.words import Channel
+from notifier.cli.values import OneOf, When
+from notifier.words import Channel, Decision
 
 
 def which_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -22,14 +22,14 @@ def which_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.option("--delivery", type=click.UUID, help="This one.")
     @click.option("--tenant", help="The tenant's id or name.")
-    @click.option("--channel", type=click.Choice([str(channel) for channel in Channel]))
+    @click.option("--channel", type=OneOf(Channel))
     @click.option("--provider", help="Only what this provider may have sent.")
     @click.option("--until", type=When(), help="Only what has been in doubt since then or longer.")
     @wraps(command)
     def with_which(
         delivery: uuid.UUID | None,
         tenant: str | None,
-        channel: str | None,
+        channel: Channel | None,
         provider: str | None,
         until: datetime | None,
         **rest: Any,
@@ -41,8 +41,7 @@ def which_options(command: Callable[..., None]) -> Callable[..., None]:
         if tenant:
             with connect() as connection:
                 owner = find(connection, tenant)
-        chosen = Channel(channel) if channel else None
-        command(which=Which(delivery, owner, chosen, provider, until), **rest)
+        command(which=Which(delivery, owner, channel, provider, until), **rest)
 
     return with_which
 
@@ -69,11 +68,11 @@ def listed(which: Any, limit: int, as_json: bool) -> None:
 
 
 @doubts.command("settle")
-@click.argument("decision", type=click.Choice(["sent", "failed", "resend"]))
+@click.argument("decision", type=OneOf(Decision))
 @which_options
 @click.option("--all", "everything", is_flag=True, help="Everything that is in doubt.")
 @json_option
-def settle(decision: str, which: Any, everything: bool, as_json: bool) -> None:
+def settle(decision: Decision, which: Any, everything: bool, as_json: bool) -> None:
     """Say what is to be taken for true of one, or of those that fit every option given.
 
     `sent` and `failed` (a dead letter) send nothing; `resend` does, and whoever had the message
@@ -83,5 +82,5 @@ def settle(decision: str, which: Any, everything: bool, as_json: bool) -> None:
 
     if not everything and all(value is None for value in asdict(which).values()):
         wrong_use("choose with --delivery, --tenant, --channel, … or say --all")
-    count = verbs.settle(verbs.Decision(decision), which, actor=f"cli:{getpass.getuser()}")
+    count = verbs.settle(decision, which, actor=f"cli:{getpass.getuser()}")
     answer(as_json, {"settled": count}, f"{count} settled")

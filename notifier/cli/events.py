@@ -3,7 +3,6 @@
 import json
 import sys
 import uuid
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,8 @@ import click
 
 from notifier.cli.failures import wrong_use
 from notifier.cli.printing import answer, json_option
-
-
-class When(click.ParamType[datetime]):
-    """A time with its offset."""
-
-    name = "time"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        try:
-            moment = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not a time (2026-05-01T09:00+02:00)", param, ctx)
-        if moment.tzinfo is None:
-            self.fail(f"{value!r} has no offset (2026-05-01T09:00+02:00)", param, ctx)
-        return moment
+from notifier.cli.values import OneOf, When
+from notifier.words import Channel
 
 
 def read_text(option: str, given: str) -> str:
@@ -180,7 +164,7 @@ def acknowledge(
 @click.command()
 @click.option("--delivery", type=click.UUID, help="This one.")
 @click.option("--tenant", type=click.UUID)
-@click.option("--channel")
+@click.option("--channel", type=OneOf(Channel))
 @click.option("--event-type")
 @click.option("--code", help="Only what failed with this code.")
 @click.option("--since", type=When(), help="Only what failed since.")
@@ -190,11 +174,8 @@ def acknowledge(
 def replay(as_json: bool, everything: bool, actor: str, **chosen: Any) -> None:
     """Send dead letters again: one, or those that fit every filter given."""
     from notifier.replay import replay as replay_letters
-    from notifier.words import Channel
 
     if not everything and all(value is None for value in chosen.values()):
         wrong_use("choose with --delivery, --tenant, --channel, … or say --all")
-    if chosen["channel"] is not None and chosen["channel"] not in set(Channel):
-        wrong_use(f"unknown channel {chosen['channel']!r}; known are: {', '.join(Channel)}")
     count = replay_letters(**chosen, actor=actor)
     answer(as_json, {"replayed": count}, f"{count} replayed")

@@ -8,8 +8,8 @@ from datetime import datetime
 import click
 
 from notifier.cli.access import find
-from notifier.cli.events import When
 from notifier.cli.printing import answer, json_option, table
+from notifier.cli.values import OneOf, When
 from notifier.words import Channel
 
 
@@ -20,7 +20,7 @@ def pauses() -> None:
 
 @pauses.command("begin")
 @click.option("--tenant", help="Only this tenant's, by id or name.")
-@click.option("--channel", type=click.Choice([str(channel) for channel in Channel]))
+@click.option("--channel", type=OneOf(Channel))
 @click.option("--provider", help="Only what would go through this provider.")
 @click.option("--event-type", help="Only this event type's.")
 @click.option("--reason", required=True, help="Why; everybody who asks will read it.")
@@ -28,7 +28,7 @@ def pauses() -> None:
 @json_option
 def begin(
     tenant: str | None,
-    channel: str | None,
+    channel: Channel | None,
     provider: str | None,
     event_type: str | None,
     reason: str,
@@ -43,7 +43,7 @@ def begin(
         made = verbs.begin(
             connection,
             tenant=find(connection, tenant) if tenant else None,
-            channel=Channel(channel) if channel else None,
+            channel=channel,
             provider=provider,
             event_type=event_type,
             reason=reason,

@@ -4,6 +4,7 @@ import click
 
 from notifier.cli.access import find
 from notifier.cli.printing import answer, json_option, table
+from notifier.cli.values import OneOf
 from notifier.words import Channel
 
 
@@ -14,10 +15,10 @@ def routes() -> None:
 
 @routes.command("set")
 @click.option("--tenant", required=True, help="The tenant's id or name.")
-@click.argument("channel", type=click.Choice([str(channel) for channel in Channel]))
+@click.argument("channel", type=OneOf(Channel))
 @click.argument("places", nargs=-1, required=True)
 @json_option
-def set_route(tenant: str, channel: str, places: tuple[str, ...], as_json: bool) -> None:
+def set_route(tenant: str, channel: Channel, places: tuple[str, ...], as_json: bool) -> None:
     """Send a tenant's CHANNEL through PLACES, one standing in for the other.
 
     `twilio vonage` takes vonage where twilio fails; `ses:3,sendgrid:1 smtp` shares between the
@@ -28,22 +29,22 @@ def set_route(tenant: str, channel: str, places: tuple[str, ...], as_json: bool)
 
     with connect() as connection, connection.begin():
         ways = verbs.parse(places)
-        verbs.replace(connection, find(connection, tenant), Channel(channel), ways)
+        verbs.replace(connection, find(connection, tenant), channel, ways)
     said = verbs.written(ways)
     answer(as_json, {"channel": channel, "route": said}, f"{channel}: {', then '.join(said)}")
 
 
 @routes.command("clear")
 @click.option("--tenant", required=True, help="The tenant's id or name.")
-@click.argument("channel", type=click.Choice([str(channel) for channel in Channel]))
+@click.argument("channel", type=OneOf(Channel))
 @json_option
-def clear_route(tenant: str, channel: str, as_json: bool) -> None:
+def clear_route(tenant: str, channel: Channel, as_json: bool) -> None:
     """Send a tenant's CHANNEL as the installation does."""
     from notifier import routes as verbs
     from notifier.store.engine import connect
 
     with connect() as connection, connection.begin():
-        verbs.replace(connection, find(connection, tenant), Channel(channel), [])
+        verbs.replace(connection, find(connection, tenant), channel, [])
     answer(as_json, {"channel": channel, "route": None}, f"{channel}: as the installation")
 
 

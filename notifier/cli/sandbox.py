@@ -7,6 +7,7 @@ import click
 
 from notifier.cli.access import find
 from notifier.cli.printing import F, answer, json_option, table
+from notifier.cli.values import OneOf
 from notifier.words import Channel
 
 
@@ -15,7 +16,7 @@ def which(command: F) -> F:
     for option in (
         click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True),
         click.option("--recipient", help="Only to this one, by external id."),
-        click.option("--channel", type=click.Choice([str(channel) for channel in Channel])),
+        click.option("--channel", type=OneOf(Channel)),
         click.option("--tenant", required=True, help="The tenant's id or name."),
     ):
         command = option(command)
@@ -31,7 +32,7 @@ def sandbox() -> None:
 @which
 @json_option
 def listed(
-    tenant: str, channel: str | None, recipient: str | None, limit: int, as_json: bool
+    tenant: str, channel: Channel | None, recipient: str | None, limit: int, as_json: bool
 ) -> None:
     """List captured messages, the newest first; --json has their parts too."""
     from notifier import sandbox as verbs
@@ -41,7 +42,7 @@ def listed(
         known = verbs.listed(
             connection,
             find(connection, tenant),
-            channel=Channel(channel) if channel else None,
+            channel=channel,
             recipient=recipient,
             limit=limit,
         )
@@ -60,7 +61,7 @@ def listed(
     help="The file to write, to be opened in a browser; - for standard output.",
 )
 def page(
-    tenant: str, channel: str | None, recipient: str | None, limit: int, output: TextIO
+    tenant: str, channel: Channel | None, recipient: str | None, limit: int, output: TextIO
 ) -> None:
     """Write a page that shows captured messages as they would look."""
     from notifier import sandbox as verbs
@@ -71,7 +72,7 @@ def page(
         known = verbs.listed(
             connection,
             owner,
-            channel=Channel(channel) if channel else None,
+            channel=channel,
             recipient=recipient,
             limit=limit,
         )

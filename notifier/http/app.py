@@ -11,7 +11,6 @@ from starlette.middleware import Middleware
 from notifier.channels import registry
 from notifier.http import (
     attachments,
-    bodies,
     callbacks,
     connections,
     events,
@@ -24,6 +23,7 @@ from notifier.http import (
     templates,
     unsubscribe,
 )
+from notifier.http.bodies.events import EventBatchIn, EventIn
 from notifier.http.gate import Gate
 
 
@@ -68,8 +68,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     _, written = models_json_schema(
         [
-            (bodies.EventIn, "validation"),
-            (bodies.EventBatchIn, "validation"),
+            (EventIn, "validation"),
+            (EventBatchIn, "validation"),
             (problems.Problem, "serialization"),
         ],
         ref_template="#/components/schemas/{model}",

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from notifier.attach import attach
-from notifier.http import bodies
+from notifier.http.bodies import attachments as bodies
 from notifier.http.gate import caller_of
 from notifier.http.wire import answer
 from notifier.store.tenancy import transaction

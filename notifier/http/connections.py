@@ -12,7 +12,8 @@ from notifier import connections
 from notifier.channels.contract import Provider
 from notifier.channels.oauth import NoGrant
 from notifier.errors import NotFoundError
-from notifier.http import bodies
+from notifier.http.bodies import connections as bodies
+from notifier.http.bodies.given import Word
 from notifier.http.gate import caller_of
 from notifier.http.pages import page
 from notifier.http.problems import Fault
@@ -39,7 +40,7 @@ _FAILED = (
 
 
 @router.post("/connections/{provider}", response_model=bodies.ConnectionBegunOut, status_code=201)
-def begin(request: Request, provider: bodies.Word) -> Response:
+def begin(request: Request, provider: Word) -> Response:
     """The address at which whoever owns an account of the vendor connects it to the tenant."""
     known = connections.connectable(_providers(request), provider)
     tenant = caller_of(request).tenant_id

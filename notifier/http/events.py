@@ -15,7 +15,9 @@ from notifier.acknowledge import Acknowledgement, acknowledge
 from notifier.cancel import Cancelled, cancel
 from notifier.emit import Event, emit
 from notifier.errors import NotFoundError, Refused
-from notifier.http import bodies, problems
+from notifier.http import problems
+from notifier.http.bodies import events as bodies
+from notifier.http.bodies.given import Given, Word
 from notifier.http.gate import Visit, caller_of, visit_of
 from notifier.http.problems import Fault
 from notifier.http.wire import JsonRoute, answer, read_json
@@ -32,7 +34,7 @@ _REQUIRED = ("event_type", "payload")
 _MAIN = {*_REQUIRED, "audience"}
 
 
-def takes(model: type[bodies.Given]) -> dict[str, Any]:
+def takes(model: type[Given]) -> dict[str, Any]:
     """The OpenAPI of a body that the route reads by itself."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
@@ -87,7 +89,7 @@ def list_deliveries(
     event_id: uuid.UUID,
     status: Status | None = None,
     channel: Channel | None = None,
-    recipient: Annotated[bodies.Word | None, Query(description="an external id")] = None,
+    recipient: Annotated[Word | None, Query(description="an external id")] = None,
     cursor: Annotated[str | None, Field(max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:

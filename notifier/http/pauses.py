@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from notifier import pauses
-from notifier.http import bodies
+from notifier.http.bodies import pauses as bodies
 from notifier.http.gate import caller_of
 from notifier.http.wire import JsonRoute, answer
 from notifier.store.tenancy import transaction

@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from notifier.errors import InvalidAddress, InvalidValue, NotFoundError, Refused, UnknownEventType
-from notifier.http import bodies
+from notifier.http.bodies import recipients as bodies
+from notifier.http.bodies.given import Word
 from notifier.http.gate import caller_of
 from notifier.http.wire import JsonRoute, answer
 from notifier.store import audience, templates
@@ -16,7 +17,7 @@ from notifier.store.tenancy import transaction
 
 router = APIRouter(prefix="/v1", tags=["recipients"], route_class=JsonRoute)
 
-ExternalId = Annotated[bodies.Word, Path(description="the tenant's own id of a recipient")]
+ExternalId = Annotated[Word, Path(description="the tenant's own id of a recipient")]
 
 
 @router.put("/recipients/{external_id}", response_model=bodies.RecipientOut)
@@ -62,7 +63,7 @@ def read_recipient(request: Request, external_id: ExternalId) -> Response:
     "/recipients/{external_id}/subscriptions/{event_type}", response_model=bodies.SubscriptionOut
 )
 def put_subscription(
-    request: Request, external_id: ExternalId, event_type: bodies.Word, body: bodies.SubscriptionIn
+    request: Request, external_id: ExternalId, event_type: Word, body: bodies.SubscriptionIn
 ) -> Response:
     """Subscribe a recipient to an event type, or change the subscription."""
     tenant = caller_of(request).tenant_id
@@ -98,7 +99,7 @@ def put_preference(
 
 
 @router.put("/topics/{name}/members", response_model=bodies.TopicOut, tags=["topics"])
-def put_members(request: Request, name: bodies.Word, body: bodies.MembersIn) -> Response:
+def put_members(request: Request, name: Word, body: bodies.MembersIn) -> Response:
     """Make these recipients the whole of a topic, which is created where it is missing."""
     tenant = caller_of(request).tenant_id
     with transaction(tenant) as connection:

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from notifier import sandbox
-from notifier.http import bodies
+from notifier.http.bodies import sandbox as bodies
+from notifier.http.bodies.given import Word
 from notifier.http.gate import caller_of
 from notifier.http.wire import JsonRoute, answer
 from notifier.store.tenancy import transaction
@@ -20,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["sandbox"], route_class=JsonRoute)
 def list_captured(
     request: Request,
     channel: Channel | None = None,
-    recipient: Annotated[bodies.Word | None, Query(description="an external id")] = None,
+    recipient: Annotated[Word | None, Query(description="an external id")] = None,
     limit: Annotated[int, Query(ge=1, le=sandbox.MOST)] = 100,
 ) -> Response:
     """Messages that the sandbox captured instead of sending them, the newest first."""

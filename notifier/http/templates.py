@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from notifier import templates
-from notifier.http import bodies
+from notifier.http.bodies import templates as bodies
+from notifier.http.bodies.given import Word
 from notifier.http.gate import caller_of
 from notifier.http.wire import JsonRoute, answer
 from notifier.store.tenancy import transaction
@@ -16,7 +17,7 @@ router = APIRouter(prefix="/v1", tags=["templates"], route_class=JsonRoute)
 
 
 @router.get("/event-types/{event_type}/templates", response_model=bodies.TemplatesOut)
-def list_templates(request: Request, event_type: bodies.Word) -> Response:
+def list_templates(request: Request, event_type: Word) -> Response:
     """The tenant's own and the shared templates, of each the newest 20 versions."""
     tenant = caller_of(request).tenant_id
     with transaction(tenant) as connection:
@@ -29,9 +30,9 @@ def list_templates(request: Request, event_type: bodies.Word) -> Response:
 )
 def put_template(
     request: Request,
-    event_type: bodies.Word,
-    channel: bodies.Word,
-    locale: bodies.Word,
+    event_type: Word,
+    channel: Word,
+    locale: Word,
     body: bodies.TemplateIn,
 ) -> Response:
     """Save a version of the tenant's own template, or find that the newest says the same.
@@ -47,7 +48,7 @@ def put_template(
 
 
 @router.post("/event-types/{event_type}/preview", response_model=bodies.PreviewOut)
-def preview(request: Request, event_type: bodies.Word, body: bodies.PreviewIn) -> Response:
+def preview(request: Request, event_type: Word, body: bodies.PreviewIn) -> Response:
     """Render a template, saved or given, as a recipient would get it. Nothing is sent."""
     tenant = caller_of(request).tenant_id
     with transaction(tenant) as connection:

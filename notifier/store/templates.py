@@ -25,6 +25,20 @@ class Version:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """What templates of an event type have to suit.
+
+    schema: of the payload. example: a payload that fits it, where the event type has one.
+    mutable: whether recipients may turn it off. escalates: whether it asks to be acknowledged.
+    """
+
+    schema: Mapping[str, Any]
+    example: Mapping[str, Any] | None
+    mutable: bool
+    escalates: bool
+
+
 def put_event_type(
     connection: Connection,
     name: str,
@@ -36,20 +50,22 @@ def put_event_type(
     lane: str,
     mutable: bool,
     escalation: Sequence[Mapping[str, Any]],
+    example: Mapping[str, Any] | None,
 ) -> None:
     """Register an event type, or replace what is registered under its name."""
     connection.exec_driver_sql(
         "INSERT INTO notifier.event_types "
-        "(name, description, category, schema, channels, lane, mutable, escalation) "
-        "VALUES (%s, %s, %s, %s::jsonb, %s, %s, %s, nullif(%s::jsonb, '[]')) "
+        "(name, description, category, schema, channels, lane, mutable, escalation, example) "
+        "VALUES (%s, %s, %s, %s::jsonb, %s, %s, %s, nullif(%s::jsonb, '[]'), %s::jsonb) "
         "ON CONFLICT (name) DO UPDATE SET description = excluded.description, "
         "category = excluded.category, schema = excluded.schema, channels = excluded.channels, "
         "lane = excluded.lane, mutable = excluded.mutable, escalation = excluded.escalation, "
-        "updated_at = now() "
+        "example = excluded.example, updated_at = now() "
         "WHERE (event_types.description, event_types.category, event_types.schema, "
-        "event_types.channels, event_types.lane, event_types.mutable, event_types.escalation) "
-        "IS DISTINCT FROM (excluded.description, excluded.category, excluded.schema, "
-        "excluded.channels, excluded.lane, excluded.mutable, excluded.escalation)",
+        "event_types.channels, event_types.lane, event_types.mutable, event_types.escalation, "
+        "event_types.example) IS DISTINCT FROM (excluded.description, excluded.category, "
+        "excluded.schema, excluded.channels, excluded.lane, excluded.mutable, excluded.escalation, "
+        "excluded.example)",
         (
             name,
             description,
@@ -59,6 +75,7 @@ def put_event_type(
             lane,
             mutable,
             json.dumps([dict(step) for step in escalation]),
+            None if example is None else json.dumps(example),
         ),
     )
 
@@ -185,20 +202,20 @@ def template_parts(
 def event_types(connection: Connection) -> list[dict[str, Any]]:
     """Every registered event type by name, its payload schema included."""
     rows = connection.exec_driver_sql(
-        "SELECT name, description, category, schema AS payload_schema, channels, lane, mutable, "
-        "coalesce(escalation, '[]') AS escalation FROM notifier.event_types ORDER BY name"
+        "SELECT name, description, category, schema AS payload_schema, example, channels, lane, "
+        "mutable, coalesce(escalation, '[]') AS escalation FROM notifier.event_types ORDER BY name"
     ).mappings()
     return [dict(row) for row in rows]
 
 
-def event_type(connection: Connection, name: str) -> tuple[dict[str, Any], bool, bool] | None:
-    """The payload schema of an event type, whether recipients may turn it off, and whether it asks
-    for an acknowledgement."""
+def event_type(connection: Connection, name: str) -> EventType | None:
+    """The event type registered under the name."""
     row = connection.exec_driver_sql(
-        "SELECT schema, mutable, escalation IS NOT NULL FROM notifier.event_types WHERE name = %s",
+        "SELECT schema, example, mutable, escalation IS NOT NULL "
+        "FROM notifier.event_types WHERE name = %s",
         (name,),
     ).one_or_none()
-    return None if row is None else (row[0], row[1], row[2])
+    return None if row is None else EventType(*row)
 
 
 def is_event_type(connection: Connection, name: str) -> bool:

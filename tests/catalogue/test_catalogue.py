@@ -23,6 +23,7 @@ from notifier.rendering import (
 from notifier.rendering.check import required_only
 from notifier.schema import check_schema
 from notifier.words import Channel, Lane
+from tests.catalogue.payloads import with_texts
 
 CATALOGUE = {event_type.type: event_type for event_type in load()}
 each_type = pytest.mark.parametrize("event_type", CATALOGUE.values(), ids=list(CATALOGUE))
@@ -47,24 +48,12 @@ def rendered(
     }
 
 
-def hostile(value: Any, schema: Any) -> Any:
-    """The value with every free text replaced."""
-    if isinstance(value, dict):
-        return {key: hostile(inner, schema["properties"][key]) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [hostile(inner, schema["items"]) for inner in value]
-    free = isinstance(value, str) and "format" not in schema and "enum" not in schema
-    return HOSTILE if free else value
+def hostile(_: int) -> str:
+    return HOSTILE
 
 
-def longest(value: Any, schema: Any) -> Any:
-    """The value with every free text as long as it may be."""
-    if isinstance(value, dict):
-        return {key: longest(inner, schema["properties"][key]) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [longest(inner, schema["items"]) for inner in value]
-    free = isinstance(value, str) and "format" not in schema and "enum" not in schema
-    return ("four " * 1000)[: schema["maxLength"]] if free else value
+def longest(most: int) -> str:
+    return ("four " * 1000)[:most]
 
 
 def payloads(event_type: EventType) -> list[Any]:
@@ -146,7 +135,7 @@ def test_times_are_told_in_the_recipients_zone(event_type: EventType) -> None:
 def test_a_hostile_payload_is_escaped_once_in_html_and_left_alone_elsewhere(
     event_type: EventType,
 ) -> None:
-    parts = rendered(event_type, hostile(event_type.example, event_type.schema))
+    parts = rendered(event_type, with_texts(event_type, hostile))
     assert "<script" not in parts["email"]["html"]
     assert "&amp;lt;" not in parts["email"]["html"]
     for plain in (parts["email"]["text"], parts["email"]["subject"], parts["inapp"]["message"]):
@@ -172,7 +161,7 @@ def test_the_short_text_fits_one_sms_and_two_at_its_longest(event_type: EventTyp
             text = rendered(event_type, payload, locale=locale)[SHORT]["text"]
             assert "\n" not in text
             assert (sms.is_gsm(text), sms.size(text).segments) == (True, 1)
-        payload = longest(event_type.example, event_type.schema)
+        payload = with_texts(event_type, longest)
         text = rendered(event_type, payload, locale=locale)[SHORT]["text"]
         assert sms.size(text).segments <= 2
 
@@ -188,7 +177,7 @@ def test_a_push_and_a_chat_show_what_the_inbox_shows_and_where_it_leads(
         assert texts[channel]["url"].startswith("https://")
     assert len(texts["push"]["title"]) <= 65
     assert len(texts["push"]["text"]) <= 178
-    at_most = rendered(event_type, longest(event_type.example, event_type.schema))["push"]
+    at_most = rendered(event_type, with_texts(event_type, longest))["push"]
     # Web Push, FCM and APNs carry 4 kB, keys and ids included.
     assert len("".join(at_most.values()).encode()) < 2000
 

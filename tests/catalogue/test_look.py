@@ -10,6 +10,7 @@ import pytest
 from notifier.catalogue import EventType, load
 from notifier.rendering import compile_template, sample_context
 from tests import browser
+from tests.catalogue.payloads import with_texts
 
 PROGRAM = browser.find()
 pytestmark = pytest.mark.skipif(
@@ -35,16 +36,6 @@ def mail(event_type: EventType, payload: Any) -> str:
     return compile_template(event_type.templates["email"]).render(context)["html"]
 
 
-def unbroken(value: Any, schema: Any) -> Any:
-    """The value with every free text as long as it may be, in one word."""
-    if isinstance(value, dict):
-        return {key: unbroken(inner, schema["properties"][key]) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [unbroken(inner, schema["items"]) for inner in value]
-    free = isinstance(value, str) and "format" not in schema and "enum" not in schema
-    return "W" * schema["maxLength"] if free else value
-
-
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What there is to be seen of every mail, by type, kind, width and scheme."""
@@ -55,7 +46,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "usual": usual,
             # Most readers of mail drop what they do not know of style sheets, or all of them.
             "bare": STYLE.sub("", usual),
-            "unbroken": mail(event_type, unbroken(event_type.example, event_type.schema)),
+            "unbroken": mail(event_type, with_texts(event_type, lambda most: "W" * most)),
         }
         assert kinds["bare"] != usual
         for kind, source in kinds.items():

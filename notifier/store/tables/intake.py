@@ -38,6 +38,8 @@ event_types = Table(
     made_at(),
     made_at("updated_at"),
     Column("escalation", JSONB),
+    # A payload that templates are tried with.
+    Column("example", JSONB),
     one_of("lane", Lane),
 )
 

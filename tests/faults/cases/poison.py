@@ -55,9 +55,14 @@ def render(trial: Trial) -> None:
         register.event_type(
             connection,
             "test.fragile",
-            schema={"type": "object"},
+            schema={
+                "type": "object",
+                "required": ["n"],
+                "properties": {"n": {"type": "integer"}},
+            },
             channels=["email"],
-            texts={"email": {"subject": "s", "text": "{{ 10 // n }} {{ missing[n] }}"}},
+            example={"n": 1},
+            texts={"email": {"subject": "s", "text": "{{ 10 // n }}"}},
         )
     trial.begin(0.1, 0.4)
     count = 20
