@@ -29,7 +29,7 @@ LOOK_AGAIN = timedelta(seconds=5)
 def assign(
     held: Claim, rest: dict[uuid.UUID, Loaded], worker: Worker
 ) -> tuple[Provider, int] | None:
-    """The provider for this claim, and how many of its channel work.
+    """The provider for this claim, and how many work that each delivery may go through.
 
     Deliveries whose route asks for another leave the dispatch and `rest`, each lot on a dispatch of
     its own; those that no provider can take now are due again soon, those whose tenant's route
@@ -39,6 +39,7 @@ def assign(
     with statement() as connection:
         paused = pauses.active(connection)
     breakers = _Breakers(worker, held.channel)
+    able: dict[uuid.UUID, frozenset[str]] = {}
     carriers = {d.id: _carriers(worker, held.channel, d.address) for d in rest.values()}
     lots: dict[str | None, list[uuid.UUID]] = {}
     nowhere: list[Loaded] = []
@@ -50,6 +51,8 @@ def assign(
         # A push token is good for one provider alone. Where none can carry to an address, the first
         # of the route will say what it had expected.
         route = [way for way in route if way.provider in carriers[delivery.id]] or route
+        resting = _resting(delivery.tenant_id, held.channel, route, paused)
+        able[delivery.id] = frozenset(way.provider for way in route if way.provider not in resting)
         # What a dead worker had in hand may have gone out through the provider it had.
         before = held.stays_with
         if before is None and delivery.status is Status.RETRYING:
@@ -59,7 +62,7 @@ def assign(
             delivery.id,
             last=before,
             stays=held.stays_with is not None or delivery.code == "in_doubt",
-            works=_works(delivery.tenant_id, held.channel, route, paused, breakers),
+            works=_works(route, resting, breakers),
         )
         lots.setdefault(name, []).append(delivery.id)
     waiting = lots.pop(None, [])
@@ -88,9 +91,7 @@ def assign(
         del rest[gone]
     provider = worker.named(held.channel, chosen)
     assert provider is not None
-    carried = [carriers[i] for i in rest if provider.name in carriers[i]]
-    able = frozenset.intersection(*carried) if carried else {provider.name}
-    return provider, breakers.working(able)
+    return provider, min(breakers.working(names) for names in {able[i] for i in rest})
 
 
 def _carriers(worker: Worker, channel: Channel, address: str) -> frozenset[str]:
@@ -111,22 +112,24 @@ def _route(worker: Worker, channel: Channel, tenant: uuid.UUID) -> Sequence[Way]
     return [way for way in own if way.provider in names]
 
 
-def _works(
-    tenant: uuid.UUID,
-    channel: Channel,
-    route: Sequence[Way],
-    paused: Sequence[Pause],
-    breakers: "_Breakers",
-) -> Callable[[str], bool]:
-    """Which providers of the route to take. One that is alone is tried whatever its breaker says,
-    and where all are paused any will do: the delivery is not sent then.
-    """
-    resting = {
+def _resting(
+    tenant: uuid.UUID, channel: Channel, route: Sequence[Way], paused: Sequence[Pause]
+) -> set[str]:
+    """The providers of the route that are paused."""
+    return {
         way.provider
         for way in route
         for pause in paused
         if pause.provider == way.provider and pause.fits(tenant, channel, way.provider, None)
     }
+
+
+def _works(
+    route: Sequence[Way], resting: Collection[str], breakers: "_Breakers"
+) -> Callable[[str], bool]:
+    """Which providers of the route to take. One that is alone is tried whatever its breaker says,
+    and where all are paused any will do: the delivery is not sent then.
+    """
     if len(resting) == len(route):
         return lambda _: True
     alone = len(route) == 1

@@ -198,7 +198,8 @@ def tell_vendor(ended: Tokens, providers: Mapping[str, Provider]) -> bool:
 
 def token(tenant: uuid.UUID, provider: Provider) -> str | None:
     """The access token of the tenant's connection, refreshed where that is due; None where the
-    tenant has none. Raises `NotNow`."""
+    tenant has never had one, empty where it has one no more. Raises `NotNow`.
+    """
     key = tenant, provider.name
     known = _known.get(key)
     if known is not None and time.monotonic() < known[1]:
@@ -240,7 +241,7 @@ def _look_up(tenant: uuid.UUID, provider: Provider) -> str | None:
             # What the vendor has ended waits behind a pause; this window began before that.
             if any(pause.actor == _actor(held.id) for pause in pauses.active(connection)):
                 raise NotNow("the vendor has ended the connection")
-            return None
+            return ""
         if held.unused:
             store.touch(connection, held.id)
         if held.due:

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import timedelta
 from typing import TypeGuard
 
 from sqlalchemy import Connection
@@ -136,7 +135,8 @@ def _take_over(
         # `sending` was committed before the call: the provider may have it. Ask before anything.
         asked = [i for i, (status, _) in standing.items() if status is Status.SENDING]
         if asked:
-            dispatches.add(connection, DispatchKind.RECONCILE, held, asked, timedelta())
+            wait = max(each.settles for each in worker.providers[held.channel])
+            dispatches.add(connection, DispatchKind.RECONCILE, held, asked, wait)
             safe = [i for i in held.delivery_ids if i not in asked]
             dispatches.shrink(connection, held, safe, worker.settings.lease)
             held.delivery_ids = safe

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 from sqlalchemy import Connection
@@ -69,6 +70,7 @@ def examine(settings: Settings, environment: Mapping[str, str] = os.environ) -> 
     """Every finding, in the order in which they are best mended."""
     yield from _variables(environment)
     yield from _secrets(settings)
+    yield from _links(settings)
     yield from _database(settings)
     yield from _redis(settings)
     yield from _providers(settings, environment)
@@ -107,6 +109,20 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
             "no secret key: links can not be signed, nor secrets be stored",
             "set NOTIFIER_SECRET_KEYS to what `notifier keys secret` prints",
         )
+
+
+def _links(settings: Settings) -> Iterator[Finding]:
+    host = urlsplit(settings.public_url).hostname or ""
+    if host == "localhost" or host == "::1" or host.startswith("127."):
+        yield Finding(
+            Level.NOTE,
+            "links",
+            f"links in messages and call backs lead to {settings.public_url}, which only this "
+            "machine reaches",
+            "set NOTIFIER_PUBLIC_URL to where recipients and providers reach `notifier api`",
+        )
+    else:
+        yield _ok("links", f"lead to {settings.public_url}")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

@@ -33,11 +33,13 @@ class Accepted(_Told):
     provider_message_id: the provider's own id, where it gives one to ask or call back with.
     raw: the provider's own words, shortened (a reply line, a status word).
     delivered: the answer itself proves arrival (an inbox row, an endpoint's 2xx).
+    segments: of an SMS, where the provider says how many it makes of it.
     """
 
     provider_message_id: str | None = None
     raw: str | None = None
     delivered: bool = False
+    segments: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ class RetryLater(_Told):
     code: str
     reason: str
     after: timedelta | None = None
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the provider says, in HTTP's word for it, that it has been given too much."""
+        return self.code == "429"
 
 
 @dataclass(frozen=True, slots=True)

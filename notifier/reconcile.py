@@ -13,10 +13,10 @@ from notifier.log import logger
 from notifier.outcome import Accepted, Answer, Candidates, NotFound, Rejected, Unsure
 from notifier.status import Actor, Status
 from notifier.store import deliveries, dispatches, received
-from notifier.store.deliveries import Loaded, Move
+from notifier.store.deliveries import Loaded, Move, ToldNow
 from notifier.store.dispatches import Claim
 from notifier.store.engine import connect, statement
-from notifier.words import Channel, DispatchKind
+from notifier.words import DispatchKind
 from notifier.worker import Worker, claiming
 
 log = logger("reconcile")
@@ -26,8 +26,8 @@ def reconcile(dispatch_id: uuid.UUID, worker: Worker) -> None:
     """Ask the provider about every delivery of the dispatch, and act on what it says.
 
     Found: its fact is written. Not found: it never arrived, and is sent again, the first time at
-    once and then like any failed attempt. No answer: asked again, and after `doubt_seconds` it
-    becomes `unknown`, or is repeated where its tenant chose so.
+    once and then like any failed attempt. No answer, or none that can be believed yet: asked again,
+    and after `doubt_seconds` it becomes `unknown`, or is repeated where its tenant chose so.
     """
     with claiming(dispatch_id, worker) as token:
         doubts = _claim(dispatch_id, token, worker)
@@ -43,7 +43,10 @@ class _Doubts:
     """A claimed dispatch of attempts in doubt, and what was read for it."""
 
     held: Claim
-    provider: Provider
+    name: str
+    """Of the provider that the attempts went through."""
+    provider: Provider | None
+    """None where that is not configured any more: nobody else can tell."""
     loaded: dict[uuid.UUID, Loaded]
     questions: Sequence[Question]
     generous: set[uuid.UUID]
@@ -55,7 +58,7 @@ class _Settled:
     """What the answers mean, sorted into what must be written."""
 
     moves: list[Move] = field(default_factory=list)
-    facts: list[tuple[uuid.UUID, str, int, str | None]] = field(default_factory=list)
+    facts: list[ToldNow] = field(default_factory=list)
     again: dict[timedelta, list[uuid.UUID]] = field(default_factory=dict)
     unknown: list[uuid.UUID] = field(default_factory=list)
     gone: list[uuid.UUID] = field(default_factory=list)
@@ -75,9 +78,12 @@ def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> _Doubts 
         events = deliveries.load_events(connection, list({d.event_id for d in doubtful}))
         since = deliveries.announced(connection, [d.id for d in doubtful])
         generous = deliveries.tenants_that_resend(connection, list({d.tenant_id for d in doubtful}))
+    # A dispatch of doubts comes of one claim, and so of one provider.
+    name = next((d.provider for d in doubtful if d.provider is not None), "")
     return _Doubts(
         held,
-        _provider(held.channel, doubtful, worker),
+        name,
+        worker.named(held.channel, name),
         loaded,
         [
             Question(messages.question(d, events[d.event_id], held.channel), since[d.id])
@@ -87,26 +93,28 @@ def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> _Doubts 
     )
 
 
-def _provider(channel: Channel, doubtful: Sequence[Loaded], worker: Worker) -> Provider:
-    """Who was sent through. A dispatch of doubts comes of one claim, and so of one provider."""
-    sent_through = next((d.provider for d in doubtful if d.provider is not None), None)
-    return worker.named(channel, sent_through) or worker.providers[channel][0]
-
-
 def _ask(doubts: _Doubts, until: float) -> dict[uuid.UUID, Answer]:
     """The provider's answers, as many as come in time; where it breaks, it could not tell."""
+    provider = doubts.provider
+    if provider is None:
+        return _all_unsure(doubts, f"{doubts.name} is not configured any more")
+    if doubts.held.age < provider.settles:
+        return _all_unsure(doubts, "too early to tell")
     answers: dict[uuid.UUID, Answer] = {}
     try:
-        for question, answer in doubts.provider.look_up(doubts.questions):
+        for question, answer in provider.look_up(doubts.questions):
             answers[question.message.delivery_id] = answer
             if time.monotonic() > until:
                 break
     except Exception as fault:
-        log.exception("look_up_failed", provider=doubts.provider.name)
-        unsure = Unsure(f"unexpected {type(fault).__name__} in the provider")
-        for question in doubts.questions:
-            answers.setdefault(question.message.delivery_id, unsure)
+        log.exception("look_up_failed", provider=provider.name)
+        unsure = _all_unsure(doubts, f"unexpected {type(fault).__name__} in the provider")
+        answers = {**unsure, **answers}
     return answers
+
+
+def _all_unsure(doubts: _Doubts, reason: str) -> dict[uuid.UUID, Answer]:
+    return {question.message.delivery_id: Unsure(reason) for question in doubts.questions}
 
 
 def _told_apart(
@@ -123,7 +131,7 @@ def _told_apart(
     rivals: set[uuid.UUID] = set()
     if candidates:
         with statement() as connection:
-            owners = received.owners(connection, doubts.provider.name, list(candidates))
+            owners = received.owners(connection, doubts.name, list(candidates))
             rivals = deliveries.rivals(connection, list(set(candidates.values())))
     for delivery_id, answer in answers.items():
         delivery = doubts.loaded[delivery_id]
@@ -159,7 +167,7 @@ def _settle(
     """What the answers mean."""
     settled = _Settled()
     answered: set[uuid.UUID] = set()
-    name = doubts.provider.name
+    name = doubts.name
     for delivery, answer in told:
         of, attempts = delivery.id, delivery.attempts
         answered.add(of)
@@ -174,10 +182,10 @@ def _settle(
             settled.moves.append(Move(of, Status.SENDING, after, attempts, name, code, detail))
 
         match answer:
-            case Accepted(provider_message_id, raw, delivered):
+            case Accepted(provider_message_id, raw, delivered, segments):
                 move(Status.DELIVERED if delivered else Status.SENT, raw)
                 if provider_message_id is not None:
-                    settled.facts.append((of, provider_message_id, attempts, raw))
+                    settled.facts.append((of, provider_message_id, attempts, raw, segments))
             case Rejected(code, reason, address_dead):
                 move(Status.BOUNCED if address_dead else Status.FAILED, reason, code)
                 if address_dead:
@@ -222,7 +230,7 @@ def _write(doubts: _Doubts, settled: _Settled, worker: Worker) -> None:
             return
         deliveries.move(connection, Actor.ENGINE, settled.moves, held.attempts)
         if settled.facts:
-            deliveries.tell(connection, doubts.provider.name, settled.facts)
+            deliveries.tell(connection, doubts.name, settled.facts)
         for wait, ids in settled.again.items():
             dispatches.add(connection, DispatchKind.DELIVER, held, ids, wait)
         if settled.unknown:

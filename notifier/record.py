@@ -50,7 +50,7 @@ def record(chunk: Chunk, results: Results, worker: Worker) -> bool:
         return False
     chunk.until = renewed + worker.settings.lease_seconds
     chunk.held.delivery_ids = rest
-    if chunk.working > 1 and chunk.provider.shares_fate:
+    if len(worker.providers[chunk.channel]) > 1 and chunk.provider.shares_fate:
         _tell_breaker(chunk, results, worker)
     for delivery_id in done:
         del chunk.rest[delivery_id]
@@ -87,7 +87,8 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
                     connection, DispatchKind.DELIVER, held, ids, timedelta(), held.stays_with
                 )
         if results.ask:
-            dispatches.add(connection, DispatchKind.RECONCILE, held, results.ask, timedelta())
+            wait = chunk.provider.settles
+            dispatches.add(connection, DispatchKind.RECONCILE, held, results.ask, wait)
         for (code, reason), ids in results.dead.items():
             deliveries.dead_letter(connection, ids, code, reason)
         for reason, ids in results.gone.items():
@@ -131,7 +132,7 @@ def _tell_late(chunk: Chunk, results: Results) -> None:
     if chunk.provider.keeps:
         # Its messages are kept with their outcome: without one, nothing was sent.
         return
-    ids = {delivery_id: told for delivery_id, told, _, _ in results.facts}
+    ids = {delivery_id: told for delivery_id, told, *_ in results.facts}
     accepted = [
         Receipt(
             m.id,

@@ -11,7 +11,7 @@ from notifier.log import logger
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.status import Status
 from notifier.store.captures import Kept
-from notifier.store.deliveries import Loaded, Move
+from notifier.store.deliveries import Loaded, Move, ToldNow
 from notifier.worker import Chunk, Worker
 
 log = logger("settle")
@@ -28,7 +28,7 @@ class Results:
     in_doubt: dict[str, list[uuid.UUID]] = field(default_factory=dict)
     ask: list[uuid.UUID] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
-    facts: list[tuple[uuid.UUID, str, int, str | None]] = field(default_factory=list)
+    facts: list[ToldNow] = field(default_factory=list)
     reports: dict[timedelta, list[Fact]] = field(default_factory=dict)
     """What a stand-in will tell of what it accepted, by how much later."""
     unstarted: list[Move] = field(default_factory=list)
@@ -55,10 +55,10 @@ def settle(
         results.moves.append(Move(delivery.id, before, after, attempt, name, code, detail))
 
     match outcome:
-        case Accepted(provider_message_id, raw, delivered):
+        case Accepted(provider_message_id, raw, delivered, segments):
             moved(Status.DELIVERED if delivered else Status.SENT, None, raw)
             if provider_message_id is not None:
-                results.facts.append((delivery.id, provider_message_id, attempt, raw))
+                results.facts.append((delivery.id, provider_message_id, attempt, raw, segments))
             if chunk.provider.keeps:
                 results.kept.append(
                     Kept(
@@ -98,7 +98,7 @@ def settle(
             assert_never(outcome)
     if isinstance(outcome, Accepted | Rejected):
         results.ok += 1
-    else:
+    elif not (isinstance(outcome, RetryLater) and outcome.throttled):
         results.failed += 1
     if not isinstance(outcome, Accepted):
         log.warning(

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection
@@ -12,7 +13,7 @@ from notifier.breaker import Breakers, State
 from notifier.channels.contract import Message
 from notifier.outcome import NotFound, Outcome, Rejected, RetryLater, Unsure
 from notifier.settings import Settings
-from notifier.store import audience, routes
+from notifier.store import audience, pauses, routes
 from notifier.words import Channel
 from notifier.worker import Worker
 from tests.conftest import Database, forget
@@ -317,6 +318,78 @@ def test_without_redis_every_breaker_is_closed(
     forget()
     assert breaker.note("first", 0, 100) == ""
     assert breaker.ask("first") is State.CLOSED
+
+
+def test_a_provider_that_is_given_too_much_is_not_held_for_broken(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    worker, first, _ = pair(configured, lambda _: RetryLater("429", "too many requests"))
+    to_addresses(connection, tenant, 2 * breaker.LEAST)
+    run_all(database, worker)
+    assert database.statuses() == {"sent": 2 * breaker.LEAST}, "by the other, at once"
+    assert breaker.ask("first") is State.CLOSED
+    to_addresses(connection, tenant, 2 * breaker.LEAST)
+    first.say = accept
+    run_all(database, worker)
+    assert len(first.given) == 4 * breaker.LEAST
+
+
+def due_in(database: Database) -> float:
+    """Seconds until the only dispatch is due."""
+    return float(
+        database.one(
+            "SELECT extract(epoch FROM due_at - clock_timestamp()) FROM notifier.dispatches"
+        )
+    )
+
+
+@pytest.mark.parametrize("other", ["not of the route", "paused"])
+def test_only_a_provider_that_may_be_taken_makes_the_next_attempt_come_at_once(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    other: str,
+) -> None:
+    if other == "paused":
+        pauses.begin(
+            connection,
+            tenant=None,
+            channel=None,
+            provider="second",
+            event_type=None,
+            reason="maintenance",
+            actor=None,
+            until=None,
+        )
+    else:
+        routes.replace(connection, tenant, Channel.EMAIL, [("first", 0, 1)])
+    connection.commit()
+    wait = timedelta(seconds=100)
+    worker, first, second = pair(configured, lambda _: RetryLater("429", "slow down", wait))
+    to_addresses(connection, tenant, 1)
+    run_all(database, worker)
+    assert (len(first.given), second.given) == (1, [])
+    assert due_in(database) > 90
+
+
+def test_a_doubt_is_not_put_to_a_provider_that_it_did_not_go_through(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    """It would know nothing of it, and the message would go out again."""
+    worker, _, _ = pair(configured, lambda _: Unsure("no answer"))
+    to_addresses(connection, tenant, 1, "sms")
+    run_due(database, worker)
+    dispatch = database.one("SELECT id FROM notifier.dispatches WHERE kind = 'reconcile'")
+    second = Second(accept, NotFound())
+    for seconds, status in ((3600, "sending"), (0, "unknown")):
+        settings = configured.model_copy(update={"doubt_seconds": seconds})
+        left = Worker(dict.fromkeys(Channel, (second,)), settings)
+        due_now(database)
+        reconcile.reconcile(dispatch, left)
+        run_all(database, left)
+        assert database.statuses() == {status: 1}
+    assert second.given == []
 
 
 def test_a_tenants_own_route_is_taken(

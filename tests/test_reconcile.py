@@ -1,6 +1,7 @@
 """Calls in doubt on channels that must not repeat them."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -28,6 +29,10 @@ from tests.engine import (
 __all__ = ["configured", "sound"]
 
 
+def dies(_: Message) -> Outcome:
+    raise Died
+
+
 @pytest.mark.parametrize(
     ("answer", "end"),
     [
@@ -45,10 +50,6 @@ def test_a_call_in_doubt_is_asked_about_and_not_repeated(
     end: str,
 ) -> None:
     to(connection, tenant, ["ada"], channel="sms")
-
-    def dies(message: Message) -> Outcome:
-        raise Died
-
     with pytest.raises(Died):
         run_due(database, worker(configured, dies))
     assert database.statuses() == {"sending": 1}
@@ -81,6 +82,52 @@ def test_what_no_provider_can_settle_becomes_unknown_and_waits_for_an_operator(
     reconcile.reconcile(dispatch, worker(configured, silent, doubt_seconds=0))
     assert database.statuses() == {"unknown": 1}
     assert database.one("SELECT count(*) FROM notifier.in_doubt") == 1
+
+
+class Slow(Scripted):
+    """Knows a minute later what became of a message."""
+
+    settles = timedelta(minutes=1)
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: Unsure("timeout"), NotFound())
+        self.asked = 0
+
+    def look_up(self, questions):  # type: ignore[no-untyped-def]
+        self.asked += 1
+        return super().look_up(questions)
+
+
+@pytest.mark.parametrize("end", ["crash", "timeout"])
+def test_a_provider_is_asked_no_sooner_than_it_can_tell(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    end: str,
+) -> None:
+    """It may still be at work on what we have given up: sent again now, that would be twice."""
+    to(connection, tenant, ["ada"], channel="sms")
+    slow = Slow()
+    if end == "crash":
+        with pytest.raises(Died):
+            run_due(database, worker(configured, dies))
+        lapse(database)
+    run_due(database, worker(configured, slow))
+    assert database.statuses() == {"sending": 1}
+    dispatch, wait = database.query(
+        "SELECT id, due_at - created_at FROM notifier.dispatches WHERE kind = 'reconcile'"
+    )[0]
+    assert timedelta(seconds=59) < wait < timedelta(seconds=62)
+    due_now(database)
+    reconcile.reconcile(dispatch, worker(configured, slow))
+    assert (slow.asked, database.statuses()) == (0, {"sending": 1})
+    with database.pool.begin() as writer:
+        writer.exec_driver_sql(
+            "UPDATE notifier.dispatches SET due_at = now(), created_at = now() - interval '1 minute'"
+        )
+    reconcile.reconcile(dispatch, worker(configured, slow))
+    assert (slow.asked, database.statuses()) == (1, {"retrying": 1})
 
 
 def test_a_call_in_doubt_is_asked_about_though_it_renders_no_more(

@@ -88,6 +88,9 @@ def test_every_sms_is_delivered_by_its_call_backs_word(
     with vendor.Twilio() as twilio, running(database, twilio, tmp_path):
         to_numbers(connection, tenant, "sms", 30)
         until(lambda: len(twilio.messages) == 30, 30, "all sent")
+        until(lambda: database.statuses() == {"sent": 30}, 30, "all recorded")
+        told = "SELECT segments, count(*) FROM notifier.provider_messages GROUP BY segments"
+        assert database.query(told) == [(1, 30)]
         for record in list(twilio.messages.values()):
             tell(twilio, record, "Message", "sent", "delivered")
         until(lambda: database.statuses() == {"delivered": 30}, 30, "all delivered")

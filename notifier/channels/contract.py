@@ -43,7 +43,8 @@ class Message:
         `collapse_key` (a later message with the same one takes its place).
     secret: the address's own signing secret, where it has one (webhook), as stored.
     token: the access token of the account that its tenant has connected, where the provider has an
-        `oauth`; None: the tenant has connected none.
+        `oauth`; None: the tenant has connected none; empty: it had, and the provider's own account
+        is not to speak for it.
     unsubscribe_url: one-click unsubscribe target for mail that may be muted, else None.
     acknowledge_url: page on which the recipient says that they take care of it; None where nobody
         waits for that. Where one can act inside the message, a button or a key is beside it.
@@ -206,6 +207,8 @@ class Provider(ABC):
     """Whether it only pretends to send: then it is taken by name or for want of a real one."""
     keeps: ClassVar[str | None] = None
     """Table in which the store keeps accepted messages in the transaction of their outcome."""
+    settles: ClassVar[timedelta] = timedelta()
+    """How long after an attempt ended in doubt `look_up` may not know it yet, though it arrived."""
     oauth: OAuth | None = None
     """How tenants connect accounts of their own; an instance has it where its settings say so."""
 

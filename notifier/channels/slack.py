@@ -209,8 +209,8 @@ class Slack(Provider):
         if message.address.startswith(addresses.SLACK_HOOK):
             path = urlsplit(message.address).path
             return outcome(lambda: self._post(self._hooks, path, body), judge_hook)
-        token = message.token or self._token
-        if token is None:
+        token = self._token if message.token is None else message.token
+        if not token:
             why = "no workspace is connected" if self.oauth else f"{TOKEN} is not set"
             return Rejected("no_token", f"{why}, so only webhooks can be posted to")
         body |= {

@@ -14,7 +14,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
@@ -61,8 +61,6 @@ _SERVICE = "MG"
 """What the id of a Messaging Service begins with."""
 
 _MOST_LISTED = 50
-_SETTLES = timedelta(seconds=10)
-"""How long after an attempt the lists are believed to be complete; Twilio promises nothing."""
 
 
 class Twilio(Provider):
@@ -74,6 +72,8 @@ class Twilio(Provider):
 
     name = "twilio"
     channels = frozenset({Channel.SMS, Channel.VOICE})
+    # Until its lists are believed to be complete: it promises nothing.
+    settles = timedelta(seconds=10)
 
     def __init__(
         self,
@@ -175,7 +175,10 @@ class Twilio(Provider):
             return early.outcome
         except TwilioRestException as refusal:
             return _refused(refusal)
-        return Accepted(made.sid, str(made.status))
+        # A Messaging Service chooses the sender later, and says 0 until then.
+        told = "" if message.channel is Channel.VOICE else str(made.num_segments)
+        segments = int(told) if told.isdecimal() else 0
+        return Accepted(made.sid, str(made.status), segments=segments or None)
 
     def _message(self, message: Message, text: str) -> dict[str, Any]:
         by_service = self._sender.startswith(_SERVICE)
@@ -227,8 +230,6 @@ class Twilio(Provider):
 
     def _find(self, question: Question) -> Answer:
         message = question.message
-        if datetime.now(UTC) < question.since + _SETTLES:
-            return Unsure("too early to tell")
         voice = message.channel is Channel.VOICE
         try:
             if voice:

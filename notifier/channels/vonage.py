@@ -189,9 +189,10 @@ def judge(answer: "requests.Response") -> Outcome:
         if answer.ok:
             return Unsure("the answer does not say what became of it")
         return RetryLater(str(answer.status_code), answer.text[:300])
-    for part in parts:
-        if str(part.get("status")) == "0":
-            return Accepted(str(part.get("message-id", "")) or None, "0")
+    taken = [part for part in parts if str(part.get("status")) == "0"]
+    if taken:
+        told = str(taken[0].get("message-id", "")) or None
+        return Accepted(told, "0", segments=len(taken))
     code, reason = str(parts[0].get("status")), str(parts[0].get("error-text", ""))[:300]
     if code in NEVER or code in DEAD:
         return Rejected(code, reason, address_dead=code in DEAD)

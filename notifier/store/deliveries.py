@@ -10,6 +10,10 @@ from sqlalchemy import Connection
 
 from notifier.status import Actor, Status, may_move
 
+ToldNow = tuple[uuid.UUID, str, int, str | None, int | None]
+"""What a provider said when it took a message: the delivery, the provider's own id, the attempt, the
+provider's word, and how many segments it makes of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -319,14 +323,15 @@ def suppress_addresses(
 def tell(
     connection: Connection,
     provider: str,
-    facts: Sequence[tuple[uuid.UUID, str, int, str | None]],
+    facts: Sequence[ToldNow],
 ) -> None:
-    """Keep what a provider told: (delivery, the provider's id, attempt, raw status)."""
+    """Keep what a provider told when it took messages."""
     connection.exec_driver_sql(
         "INSERT INTO notifier.provider_messages "
-        "(delivery_id, provider, provider_message_id, attempt, raw_status, late) "
-        "SELECT x.id, %s, x.told, x.attempt, x.raw, false "
-        "FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::text[]) AS x(id, told, attempt, raw)",
+        "(delivery_id, provider, provider_message_id, attempt, raw_status, segments, late) "
+        "SELECT x.id, %s, x.told, x.attempt, x.raw, x.segments, false "
+        "FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::text[], %s::int[]) "
+        "AS x(id, told, attempt, raw, segments)",
         (provider, *(list(column) for column in zip(*facts, strict=True))),
     )
 

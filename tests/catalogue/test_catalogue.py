@@ -244,3 +244,14 @@ def test_a_reminder_says_the_text_that_was_written_for_it() -> None:
     content = {"text": "Two things to bring: slides, coffee.", "model": "m"}
     parts = rendered(event_type, {**event_type.example, "content": content})
     assert parts[SHORT]["text"] == content["text"]
+
+
+def test_an_incident_is_acknowledged_by_sms_too() -> None:
+    incident = CATALOGUE["incident.opened"]
+    link = "https://notify.example.org/a/" + "x" * 43
+    text = compile_template(incident.templates[SHORT]).render(
+        sample_context(incident.example, acknowledge_url=link)
+    )["text"]
+    assert text.endswith(f" {link}")
+    assert sms.size(text).segments <= 2
+    assert rendered(incident)[SHORT]["text"].endswith(f" {incident.example['url']}")

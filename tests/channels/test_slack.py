@@ -309,6 +309,20 @@ def test_a_tenants_own_workspace_is_posted_to_with_its_token(slack: vendor.Slack
     provider.close()
 
 
+def test_who_has_disconnected_is_not_spoken_for_by_the_installation(slack: vendor.Slack) -> None:
+    """`#incidents` of its own workspace may be a channel of the installation's, too."""
+    provider = Slack.from_environment(slack.environment() | {"NOTIFIER_SLACK_WEBHOOKS": "yes"})
+    assert provider is not None
+    assert isinstance(outcome_of(provider), Accepted)
+    posted = len(slack.asked)
+    refused = outcome_of(provider, token="")
+    assert isinstance(refused, Rejected)
+    assert refused.code == "no_token"
+    assert len(slack.asked) == posted
+    assert isinstance(outcome_of(provider, address=HOOK, token=""), Accepted)
+    provider.close()
+
+
 def test_a_tenants_token_goes_before_the_installations(slack: vendor.Slack) -> None:
     provider = Slack.from_environment(
         slack.environment() | {"NOTIFIER_SLACK_BOT_TOKEN": "xoxb-other"}

@@ -64,7 +64,7 @@ def test_an_sms_is_sent_and_its_call_back_names_the_delivery(
     message = make_message(Channel.SMS, parts={"text": "Grüße, 3 < 4 & more"})
     ((_, outcome),) = provider.send([message], always)
     (sid,) = twilio.messages
-    assert outcome == Accepted(sid, "queued")
+    assert outcome == Accepted(sid, "queued", segments=1)
     sent = twilio.messages[sid]
     assert (sent["to"], sent["from"], sent["body"]) == (
         message.address,
@@ -80,7 +80,9 @@ def test_a_messaging_service_sends_instead_of_a_number(twilio: vendor.Twilio) ->
     )
     assert provider is not None
     assert provider.channels == {Channel.SMS}, "a service can not call"
-    assert isinstance(outcome_of(provider), Accepted)
+    outcome = outcome_of(provider)
+    assert isinstance(outcome, Accepted)
+    assert outcome.segments is None, "it says 0 until it has chosen a sender"
     (sent,) = twilio.messages.values()
     assert (sent["messaging_service_sid"], sent["from"]) == (vendor.SERVICE, None)
     assert sent["callback"] is None, "nobody said where we can be reached"
@@ -239,12 +241,6 @@ def test_one_that_failed_is_rejected_with_its_code(twilio: vendor.Twilio, provid
     twilio.messages[sid] |= {"status": "undelivered", "error_code": 30005}
     ((_, answer),) = provider.look_up([question(provider, Channel.SMS, 20)])
     assert answer == Candidates({sid: Rejected("30005", "Twilio says undelivered", True)})
-
-
-def test_asked_too_early_it_can_not_tell(twilio: vendor.Twilio, provider: Twilio) -> None:
-    ((_, answer),) = provider.look_up([question(provider, Channel.SMS, 1)])
-    assert answer == Unsure("too early to tell")
-    assert not twilio.asked
 
 
 def test_asked_while_away_it_can_not_tell(twilio: vendor.Twilio, provider: Twilio) -> None:

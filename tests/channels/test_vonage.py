@@ -51,7 +51,7 @@ def test_an_sms_is_sent_with_our_reference_and_its_alphabet(
     message = make_message(Channel.SMS, parts={"text": text})
     ((_, outcome),) = provider.send([message], always)
     ((told, sent),) = vonage.messages.items()
-    assert outcome == Accepted(told, "0")
+    assert outcome == Accepted(told, "0", segments=1)
     assert (sent["to"], sent["from"], sent["type"]) == ("4915112345678", vendor.SENDER, kind)
     assert sent["client-ref"] == str(message.delivery_id)
     assert sent["callback"] == f"{PUBLIC}/webhooks/vonage"
@@ -99,7 +99,7 @@ def test_wrong_credentials_are_no_fault_of_the_message(vonage: vendor.Vonage) ->
         (Said(404, b"<html>"), RetryLater("404", "<html>")),
         (
             Said(200, {"messages": [{"status": "3"}, {"status": "0", "message-id": "B"}]}),
-            Accepted("B", "0"),
+            Accepted("B", "0", segments=1),
         ),
     ],
 )

@@ -44,6 +44,25 @@ def test_a_misspelt_variable_is_reported_with_the_nearest_name(
     assert finding["mend"] == "rename it to NOTIFIER_LEASE_SECONDS"
 
 
+@pytest.mark.parametrize(
+    ("url", "level"),
+    [("http://127.0.0.1:8000", "note"), ("https://notify.example.org", "ok")],
+)
+def test_links_that_lead_to_this_machine_are_pointed_out(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    url: str,
+    level: str,
+) -> None:
+    monkeypatch.setenv("NOTIFIER_PUBLIC_URL", url)
+    forget()
+    assert main(["doctor", "--json"]) == 0
+    (finding,) = findings(capsys)["links"]
+    assert finding["level"] == level
+    assert url in finding["what"]
+
+
 def test_a_lease_too_short_for_a_provider_is_found(
     database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
