@@ -267,9 +267,30 @@ MUTATIONS = (
     Mutation(
         "calls in doubt are put back to be sent",
         DELIVER,
-        "dispatches.add(connection, DispatchKind.RECONCILE, held, asked, timedelta())",
+        "dispatches.add(connection, DispatchKind.RECONCILE, held, asked, wait)",
         "dispatches.add(connection, DispatchKind.DELIVER, held, asked, timedelta())",
         "test_reconcile.py::test_a_call_in_doubt_is_asked_about_and_not_repeated",
+    ),
+    Mutation(
+        "a provider is asked about doubts before it can tell",
+        RECONCILE,
+        "if doubts.held.age < provider.settles:",
+        "if False:",
+        "test_reconcile.py::test_a_provider_is_asked_no_sooner_than_it_can_tell",
+    ),
+    Mutation(
+        "another provider is asked about doubts",
+        RECONCILE,
+        "worker.named(held.channel, name),",
+        "worker.providers[held.channel][0],",
+        "test_failover.py::test_a_doubt_is_not_put_to_a_provider_that_it_did_not_go_through",
+    ),
+    Mutation(
+        "providers outside a tenant's route count for the next attempt",
+        ASSIGN,
+        "min(breakers.working(names) for names in {able[i] for i in rest})",
+        "len(worker.providers[held.channel])",
+        "test_failover.py::test_only_a_provider_that_may_be_taken_makes_the_next_attempt_come_at_once",
     ),
     Mutation(
         "what no provider could tell is resent blindly",
