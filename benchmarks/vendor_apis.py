@@ -28,6 +28,7 @@ _SAID: tuple[tuple[str, int, str], ...] = (
     (r"/webpush/.*", 201, ""),
     (r"/slack/chat\.postMessage", 200, '{"ok": true, "channel": "C1", "ts": "%s"}'),
     (r"/teams/.*", 202, ""),
+    (r"/apprise/.*", 200, ""),
 )
 """What is said to a message by the path it is posted to; %s: an id."""
 

@@ -31,8 +31,9 @@ TEXT = "Hello Recipient 12345, spring is here."
 class Vendor:
     """A provider under measure.
 
-    address: of a recipient. settings: by variable. In both `$origin` is where the API answers and
-    the fields of `Credentials` have their names; in an address `$n` is the recipient's number.
+    address: of a recipient. settings: by variable. In both `$origin` is where the API answers,
+    `$server` that without its scheme, and the fields of `Credentials` have their names; in an
+    address `$n` is the recipient's number.
     secure: over TLS. recipients: messages of a run, more than an emit fans out itself (500).
     """
 
@@ -154,6 +155,16 @@ VENDORS = {
         },
         secure=True,
     ),
+    "apprise": Vendor(
+        "apprise",
+        Channel.APPRISE,
+        "json://$server/apprise/$n",
+        {
+            "NOTIFIER_APPRISE_SERVICES": "json",
+            "NOTIFIER_APPRISE_ALLOW_NETWORKS": "127.0.0.0/8",
+        },
+        recipients=1000,
+    ),
 }
 
 
@@ -190,9 +201,10 @@ def ready(name: str) -> Iterator[tuple[Sink, Ready]]:
     with tempfile.TemporaryDirectory(prefix="notifier-bench-") as made:
         keys = credentials.make(Path(made))
         with sink("vendors", *([str(keys.certificate)] if vendor.secure else [])) as api:
-            origin = f"{'https' if vendor.secure else 'http'}://127.0.0.1:{api.port}"
+            server = f"127.0.0.1:{api.port}"
+            origin = f"{'https' if vendor.secure else 'http'}://{server}"
             credentials.service_account(keys.folder, origin)
-            words = {"origin": origin, **asdict(keys)}
+            words = {"origin": origin, "server": server, **asdict(keys)}
             address = Template(vendor.address)
             yield (
                 api,
