@@ -1,4 +1,4 @@
-"""Choose the provider for a claimed dispatch, where its channel has more than one."""
+"""Choose the provider for a claimed dispatch, where its channel has not just one."""
 
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -32,8 +32,8 @@ def assign(
     """The provider for this claim, and how many work that each delivery may go through.
 
     Deliveries whose route asks for another leave the dispatch and `rest`, each lot on a dispatch of
-    its own; those that no provider can take now are due again soon, those whose tenant's route
-    names none that is configured fail. None where nothing is left.
+    its own; those that no provider can take now are due again soon, those that none is configured
+    for fail. None where nothing is left.
     """
     assert held.channel is not None
     with statement() as connection:
@@ -81,7 +81,7 @@ def assign(
                     connection, DispatchKind.DELIVER, held, waiting, LOOK_AGAIN, held.stays_with
                 )
             if nowhere:
-                _fail(connection, held, nowhere)
+                _fail(connection, held, nowhere, worker)
             held.delivery_ids = keep
         if chosen is not None:
             dispatches.send_through(connection, held, chosen)
@@ -136,8 +136,11 @@ def _works(
     return lambda name: name not in resting and (alone or breakers.let_through(name))
 
 
-def _fail(connection: Connection, held: Claim, nowhere: Sequence[Loaded]) -> None:
-    reason = "its tenant's route names no provider that is configured"
+def _fail(connection: Connection, held: Claim, nowhere: Sequence[Loaded], worker: Worker) -> None:
+    assert held.channel is not None
+    has_some = bool(worker.providers[held.channel])
+    whose = "its tenant's route names no provider that is" if has_some else "no provider is"
+    reason = f"{whose} configured for {held.channel}"
     moves = [
         Move(d.id, d.status, Status.FAILED, d.attempts, code=Reason.NO_PROVIDER, detail=reason)
         for d in nowhere

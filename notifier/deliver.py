@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import timedelta
 from typing import TypeGuard
 
 from sqlalchemy import Connection
@@ -76,7 +77,8 @@ def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> Chunk | 
         log.info("put_off", dispatch=held.id, channel=held.channel)
         # What was taken over stays so: put off, it would look as if nothing were in doubt.
         with statement() as connection:
-            dispatches.postpone(connection, held, max(each.deadline for each in chain))
+            wait = max((each.deadline for each in chain), default=timedelta())
+            dispatches.postpone(connection, held, wait)
         return None
     # The claim is committed and counts, so what can not be read is halved until it stands alone.
     if held.taken_over:
@@ -93,8 +95,9 @@ def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> Chunk | 
             if not dispatches.shrink(connection, held, list(rest), worker.settings.lease):
                 return None
             held.delivery_ids = list(rest)
-    provider, working = chain[0], 1
-    if len(chain) > 1 or worker.routes():
+    if len(chain) == 1 and not worker.routes():
+        provider, working = chain[0], 1
+    else:
         way = assign.assign(held, rest, worker)
         if way is None:
             return None
@@ -135,7 +138,8 @@ def _take_over(
         # `sending` was committed before the call: the provider may have it. Ask before anything.
         asked = [i for i, (status, _) in standing.items() if status is Status.SENDING]
         if asked:
-            wait = max(each.settles for each in worker.providers[held.channel])
+            chain = worker.providers[held.channel]
+            wait = max((each.settles for each in chain), default=timedelta())
             dispatches.add(connection, DispatchKind.RECONCILE, held, asked, wait)
             safe = [i for i in held.delivery_ids if i not in asked]
             dispatches.shrink(connection, held, safe, worker.settings.lease)

@@ -251,6 +251,14 @@ def _providers(settings: Settings, environment: Mapping[str, str]) -> Iterator[F
         return
     by_provider: dict[Provider, list[str]] = {}
     for channel, chain in chosen.items():
+        if not chain:
+            yield Finding(
+                Level.NOTE,
+                f"channel {channel}",
+                "nobody carries it: its messages fail with no_provider",
+                f"configure one of its providers, or capture it: {registry.PROVIDERS}="
+                f"{channel}=sandbox; then replay",
+            )
         for provider in chain:
             by_provider.setdefault(provider, []).append(channel)
     try:

@@ -12,6 +12,7 @@ from notifier import breaker, queue, reconcile
 from notifier.breaker import Breakers, State
 from notifier.channels.contract import Message
 from notifier.outcome import NotFound, Outcome, Rejected, RetryLater, Unsure
+from notifier.replay import replay
 from notifier.settings import Settings
 from notifier.store import audience, pauses, routes
 from notifier.words import Channel
@@ -433,6 +434,20 @@ def test_a_route_to_nobody_is_a_dead_letter_that_says_so(
     run_all(database, worker)
     assert database.statuses() == {"failed": 2}
     assert database.one("SELECT DISTINCT code FROM notifier.dead_letters") == "no_provider"
+
+
+def test_what_nobody_carries_is_a_dead_letter_until_somebody_does(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to_addresses(connection, tenant, 2)
+    run_all(database, Worker(dict.fromkeys(Channel, ()), configured))
+    assert database.statuses() == {"failed": 2}
+    assert database.query("SELECT DISTINCT code, reason FROM notifier.dead_letters") == [
+        ("no_provider", "no provider is configured for email")
+    ]
+    assert replay(code="no_provider") == 2
+    run_all(database, Worker(dict.fromkeys(Channel, (First(accept),)), configured))
+    assert database.statuses() == {"sent": 2}
 
 
 def test_alone_a_provider_is_tried_whatever_its_breaker_says(

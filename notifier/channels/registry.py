@@ -51,12 +51,16 @@ def configured(environment: Mapping[str, str]) -> dict[str, Provider]:
 
 def choose(environment: Mapping[str, str]) -> dict[Channel, tuple[Provider, ...]]:
     """The providers of every channel, the first of which carries it while it works: those named in
-    NOTIFIER_PROVIDERS, else all that are configured and really send, by name, else the sandbox.
+    NOTIFIER_PROVIDERS, else all that are configured and really send, by name.
 
+    The rest is the sandbox's where no vendor is configured at all, and nobody's where one is: what
+    an installation that really sends only captured would look as if it had been sent.
     A provider of several channels is one instance. Raises SettingError.
     """
     named = _named(environment)
     available = configured(environment)
+    unset = configured({})
+    rest = () if available.keys() - unset.keys() else (available[FALLBACK],)
     chosen: dict[Channel, tuple[Provider, ...]] = {}
     for channel in Channel:
         names = named.get(channel) or [
@@ -70,9 +74,9 @@ def choose(environment: Mapping[str, str]) -> dict[Channel, tuple[Provider, ...]
                 raise SettingError(PROVIDERS, f"{name} to be configured ({required} is not set)")
             if channel not in available[name].channels:
                 raise SettingError(PROVIDERS, f"{name} to be configured for {channel}")
-        chosen[channel] = tuple(available[name] for name in names or [FALLBACK])
+        chosen[channel] = tuple(available[name] for name in names) or rest
     used = {provider for chain in chosen.values() for provider in chain}
-    for provider in available.values():
+    for provider in (*available.values(), *unset.values()):
         if provider not in used:
             provider.close()
     return chosen

@@ -32,6 +32,9 @@ PATIENCE = 60.0
 """Seconds after the faults until what is not finished counts as stuck."""
 
 CAMPAIGN = "campaign.completed"
+CAPTURED = ",".join(
+    f"{channel}=sandbox" for channel in ("voice", "push", "slack", "teams", "apprise")
+)
 
 
 class TookTooLong(NotifierError):
@@ -108,7 +111,7 @@ class Scenario:
                 "NOTIFIER_SMTP_FROM": "Acme <hello@acme.example>",
                 "NOTIFIER_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
                 "NOTIFIER_WEBHOOK_TIMEOUT_SECONDS": "2",
-                "NOTIFIER_PROVIDERS": "sms=twilio+sandbox,voice=sandbox",
+                "NOTIFIER_PROVIDERS": f"sms=twilio+sandbox,{CAPTURED}",
                 "NOTIFIER_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
                 "NOTIFIER_TWILIO_AUTH_TOKEN": "demo",
                 "NOTIFIER_TWILIO_FROM": "+14155550000",

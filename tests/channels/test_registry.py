@@ -26,8 +26,15 @@ def test_without_settings_nothing_leaves_but_webhooks() -> None:
     }
 
 
-def test_a_configured_provider_takes_its_channel() -> None:
-    assert chosen(SMTP)["email"] == "smtp"
+def test_a_configured_provider_takes_its_channel_and_ends_the_sandboxs_time() -> None:
+    """What an installation that really sends only captured would look as if it had been sent."""
+    assert chosen(SMTP) == dict.fromkeys(Channel, "") | {
+        "email": "smtp",
+        "inapp": "inbox",
+        "webhook": "webhook",
+    }
+    captured = chosen(SMTP | {"NOTIFIER_PROVIDERS": "sms=sandbox"})
+    assert (captured["sms"], captured["voice"]) == ("sandbox", "")
 
 
 def test_names_win_over_what_is_configured() -> None:

@@ -63,6 +63,18 @@ def test_links_that_lead_to_this_machine_are_pointed_out(
     assert url in finding["what"]
 
 
+def test_channels_that_nobody_carries_are_pointed_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--json"]) == 0
+    assert not [about for about in findings(capsys) if about.startswith("channel ")]
+    monkeypatch.setenv("NOTIFIER_APPRISE_SERVICES", "json")
+    assert main(["doctor", "--json"]) == 0
+    (finding,) = findings(capsys)["channel voice"]
+    assert finding["level"] == "note"
+    assert "voice=sandbox" in finding["mend"]
+
+
 def test_a_lease_too_short_for_a_provider_is_found(
     database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
