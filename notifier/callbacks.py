@@ -25,6 +25,7 @@ from notifier.status import Status
 from notifier.store import callbacks, deliveries, dispatches, received
 from notifier.store.callbacks import Kept
 from notifier.store.engine import UNAVAILABLE, connect
+from notifier.suppressions import STOPPED
 from notifier.words import Channel
 from notifier.worker import Worker, claiming
 
@@ -41,9 +42,6 @@ WAITS = (
     timedelta(hours=12),
 )
 """Between two looks for the delivery that a fact speaks of; then it is kept, and counted."""
-
-STOPPED = "replied STOP"
-"""The reason of a suppression that the recipient's START takes back."""
 
 
 def keep(connection: Connection, provider: str, facts: Sequence[Fact]) -> None:

@@ -111,6 +111,13 @@ class IdempotencyConflict(Refused):
     status = 409
 
 
+class RecipientsWord(Refused):
+    """The recipient asked to get nothing more; an operator may know better, a tenant may not."""
+
+    code = "recipients_word"
+    status = 409
+
+
 class NotFoundError(Refused):
     """Nothing of that id exists (or it is another tenant's)."""
 

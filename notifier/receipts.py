@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from notifier.log import logger
 from notifier.status import RECEIVED, UNFINISHED, Status
 from notifier.store import deliveries, dispatches, received
+from notifier.suppressions import COMPLAINED
 
 log = logger("receipts")
 
@@ -146,4 +147,4 @@ def _list(
         elif receipt.status is Status.BOUNCED:
             deliveries.retire_addresses(connection, [receipt.delivery_id], reason)
         elif receipt.status is Status.COMPLAINED:
-            deliveries.suppress_addresses(connection, [receipt.delivery_id], "complained")
+            deliveries.suppress_addresses(connection, [receipt.delivery_id], COMPLAINED)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from notifier import callbacks
+from notifier import callbacks, suppressions
 from notifier.channels.contract import Acknowledged, Fact, Replied, Told
 from notifier.settings import Settings
 from notifier.status import Status
@@ -185,7 +185,7 @@ def test_stop_suppresses_the_number_wherever_it_is_known_and_start_takes_that_ba
         audience.upsert_recipients(
             connection, owner, [{"external_id": "x", "contact_points": points}]
         )
-    audience.suppress(connection, third, Channel.SMS, number, "by hand")
+    suppressions.add(connection, third, Channel.SMS, number, "by hand", actor="test")
     connection.commit()
 
     def suppressed() -> set[tuple[object, ...]]:
@@ -195,7 +195,7 @@ def test_stop_suppresses_the_number_wherever_it_is_known_and_start_takes_that_ba
     by_hand = (third, "sms", "by hand")
     keep(database, Replied(Channel.SMS, number, False, "STOP"))
     receive(database, configured)
-    ours = {(owner, "sms", callbacks.STOPPED) for owner in (tenant, other)}
+    ours = {(owner, "sms", suppressions.STOPPED) for owner in (tenant, other)}
     assert suppressed() == ours | {by_hand}
     keep(database, Replied(Channel.SMS, number, True, "START"))
     receive(database, configured)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from notifier import emit
 from notifier.errors import IdempotencyConflict, Refused, UnknownEventType
-from notifier.store import audience
+from notifier.store import audience, suppressions
 from tests.conftest import Database
 
 TASK = {"task": {"title": "Write it down", "due_at": "2026-12-01T09:00:00Z"}}
@@ -31,7 +31,7 @@ def test_every_refused_pair_leaves_a_row_with_its_reason(
     ids = audience.upsert_recipients(connection, tenant, [{"external_id": "noaddress"}])
     bob = database_id(connection, tenant, "bob")
     audience.prefer(connection, tenant, bob, "category:work", "email", enabled=False)
-    audience.suppress(connection, tenant, "email", "eve@example.com", "complaint")
+    suppressions.add(connection, tenant, "email", "eve@example.com", "complaint")
     emit(
         connection,
         "task.due_soon",

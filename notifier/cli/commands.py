@@ -23,6 +23,7 @@ COMMANDS = {
     "keys": ("access:keys", "Make and rotate secret keys, and make API keys."),
     "routes": ("routes:routes", "Set which providers carry a tenant's messages."),
     "pauses": ("pauses:pauses", "Have work wait, and let it go on."),
+    "suppressions": ("suppressions:suppressions", "Show, add and lift suppressed addresses."),
     "connections": ("connections:connections", "Show and end tenants' connections to accounts."),
     "templates": ("templates:templates", "Write a tenant's own texts, and look at them."),
     "sandbox": ("sandbox:sandbox", "Look at what was captured instead of sent."),

@@ -9,7 +9,7 @@ from typing import Any
 import requests
 
 from notifier import catalogue, emit, sandbox
-from notifier.store import audience, keys
+from notifier.store import audience, keys, suppressions
 from notifier.store.engine import connect, engine_for
 from notifier.words import Channel
 
@@ -64,7 +64,7 @@ class Company:
                     "email",
                     enabled=False,
                 )
-            audience.suppress(
+            suppressions.add(
                 connection, self.tenant, "email", "user-7@customers.example", "complaint"
             )
 

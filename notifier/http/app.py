@@ -20,6 +20,7 @@ from notifier.http import (
     problems,
     recipients,
     sandbox,
+    suppressions,
     templates,
     unsubscribe,
 )
@@ -47,6 +48,7 @@ def make_app() -> FastAPI:
         attachments.router,
         recipients.router,
         pauses.router,
+        suppressions.router,
         templates.router,
         sandbox.router,
         connections.router,

@@ -193,17 +193,6 @@ def put_topic(
     )
 
 
-def suppress(
-    connection: Connection, tenant: uuid.UUID, channel: str, address: str, reason: str
-) -> None:
-    """Never send to an address again, for the reason given."""
-    connection.exec_driver_sql(
-        "INSERT INTO notifier.suppressions (tenant_id, channel, address, reason) "
-        "VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-        (tenant, channel, address, reason),
-    )
-
-
 def find_recipient(
     connection: Connection, tenant: uuid.UUID, external_id: str
 ) -> dict[str, Any] | None:

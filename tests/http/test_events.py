@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Connection
 
-from notifier.store import audience
+from notifier.store import suppressions
 from tests.conftest import Database
 from tests.http.conftest import TASK, Client, event, problem
 
@@ -198,7 +198,7 @@ def test_deliveries_come_in_pages_and_every_one_once(acme: Client) -> None:
 
 
 def test_why_did_bob_not_get_it_is_one_call(connection: Connection, acme: Client) -> None:
-    audience.suppress(connection, acme.tenant, "email", "bob@example.com", "complaint")
+    suppressions.add(connection, acme.tenant, "email", "bob@example.com", "complaint")
     connection.commit()
     made = acme("POST", "/v1/events", event(audience={"tenant": True})).json()
     page = acme(

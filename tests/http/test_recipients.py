@@ -193,6 +193,9 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
         ("POST", "/v1/pauses"),
         ("GET", "/v1/pauses"),
         ("DELETE", "/v1/pauses/{pause_id}"),
+        ("GET", "/v1/suppressions"),
+        ("POST", "/v1/suppressions"),
+        ("DELETE", "/v1/suppressions"),
         ("GET", "/v1/sandbox/messages"),
         ("GET", "/v1/event-types/{event_type}/templates"),
         ("PUT", "/v1/event-types/{event_type}/templates/{channel}/{locale}"),
@@ -242,6 +245,13 @@ def test_the_openapi_document_lists_every_route_and_describes_the_answers(acme: 
     described("/v1/pauses", "get", "200", acme("GET", "/v1/pauses").json())
     ended = acme("DELETE", f"/v1/pauses/{begun['id']}").json()
     described("/v1/pauses/{pause_id}", "delete", "200", ended)
+    point = {"channel": "email", "address": "ada@example.com"}
+    for status in ("201", "200"):
+        added = acme("POST", "/v1/suppressions", {**point, "reason": "by hand"}).json()
+        described("/v1/suppressions", "post", status, added)
+    described("/v1/suppressions", "get", "200", acme("GET", "/v1/suppressions").json())
+    lifted = acme("DELETE", "/v1/suppressions", point).json()
+    described("/v1/suppressions", "delete", "200", lifted)
     base = "/v1/event-types/task.due_soon"
     place = "/v1/event-types/{event_type}/templates"
     saved = acme("PUT", f"{base}/templates/sms/en", {"parts": {"text": "x"}}).json()

@@ -212,5 +212,6 @@ suppressions = Table(
     Column("address", Text, primary_key=True),
     required("reason"),
     made_at(),
+    Index(None, "tenant_id", "created_at"),
     one_of("channel", Channel),
 )
