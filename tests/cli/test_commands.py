@@ -122,7 +122,7 @@ def test_a_refusal_names_code_and_field_and_exits_with_2(
         (["acknowledge"], "either --event or --delivery"),
         (["cancel"], "either --event or --delivery"),
         (["replay"], "--all"),
-        (["replay", "--channel", "fax"], "known are: email"),
+        (["replay", "--channel", "fax"], "'fax' is not one of 'email'"),
     ],
 )
 def test_wrong_use_is_one_message_and_exit_code_2(
