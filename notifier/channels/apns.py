@@ -44,7 +44,6 @@ clock, not from the start of a process, so all workers say the same and change i
 # made of it or the topic is the operator's to mend, and no fault of the message.
 DEAD: frozenset[str] = frozenset(
     {
-        "BadDeviceToken",
         "ExpiredToken",
         "Unregistered",
     }
@@ -52,6 +51,8 @@ DEAD: frozenset[str] = frozenset(
 NEVER: frozenset[str] = frozenset(
     {
         "BadCollapseId",
+        # Or one of the other environment: a wrong API_URL would retire them all.
+        "BadDeviceToken",
         "BadExpirationDate",
         "BadMessageId",
         "BadPath",
@@ -242,9 +243,16 @@ def payload(message: Message, text: str) -> dict[str, Any]:
     """What is shown, and beside it what the app needs."""
     title = message.parts.get("title")
     alert = {**({"title": title} if title else {}), "body": text}
-    # For apps that Apple lets break through a Focus; others show it as any message.
-    level = {"interruption-level": "time-sensitive"} if message.urgent else {}
-    return {"aps": {"alert": alert, "sound": "default", **level}, **push.extras(message)}
+    badge = push.badge_of(message)
+    aps = {
+        "alert": alert,
+        "sound": "default",
+        # 0 removes it, and without one it stays as it is.
+        **({} if badge is None else {"badge": badge}),
+        # For apps that Apple lets break through a Focus; others show it as any message.
+        **({"interruption-level": "time-sensitive"} if message.urgent else {}),
+    }
+    return {"aps": aps, **push.extras(message)}
 
 
 def judge(result: http2.Result) -> Outcome:

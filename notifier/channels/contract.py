@@ -40,7 +40,8 @@ class Message:
     parts: the rendered parts by name. E-mail has `subject`, `text` and optionally `html`;
         in-app `title` and `message`; webhook `body` (JSON text); SMS and voice `text`; push, Slack,
         Teams and Apprise `text` and optionally `title` and `url` (where it leads), push also
-        `collapse_key` (a later message with the same one takes its place).
+        `collapse_key` (a later message with the same one takes its place) and `badge` (the number
+        on the app's icon, in digits; empty: none).
     secret: the address's own signing secret, where it has one (webhook), as stored.
     token: the access token of the account that its tenant has connected, where the provider has an
         `oauth`; None: the tenant has connected none; empty: it had, and the provider's own account

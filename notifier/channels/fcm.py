@@ -35,8 +35,11 @@ QUOTA_WAIT = timedelta(seconds=60)
 """How long to wait after 429 where it does not say
 (https://firebase.google.com/docs/cloud-messaging/scale-fcm)."""
 
-# ErrorCode. What is not listed is tried again: UNAVAILABLE, QUOTA_EXCEEDED, and also
-# THIRD_PARTY_AUTH_ERROR, which is about the project's own keys for Apple and for browsers.
+THIRD_PARTY = "THIRD_PARTY_AUTH_ERROR"
+"""Comes with 401 as an access token that is refused does, but is about the project's own keys for
+Apple and for browsers."""
+
+# ErrorCode. What is not listed is tried again: UNAVAILABLE, QUOTA_EXCEEDED, THIRD_PARTY.
 DEAD: frozenset[str] = frozenset({"UNREGISTERED"})
 NEVER: frozenset[str] = frozenset(
     {
@@ -131,9 +134,12 @@ class FCM(Provider):
         )
 
     def _judge(self, token: str, answer: "requests.Response") -> Outcome:
-        if answer.status_code == 401:
+        came = judge(answer)
+        if answer.status_code == 401 and not (
+            isinstance(came, RetryLater) and came.code == THIRD_PARTY
+        ):
             self._token.forget(token)
-        return judge(answer)
+        return came
 
 
 def _said(message: Message, text: str) -> dict[str, Any]:
@@ -148,7 +154,7 @@ def _how(message: Message) -> dict[str, Any]:
     """The same wishes in the words of the three kinds of device a token may belong to."""
     now = datetime.now(UTC)
     seconds, tag = push.seconds_left(message, now), push.collapse(message)
-    url = message.parts.get("url", "")
+    url, badge = message.parts.get("url", ""), push.badge_of(message)
     return {
         "android": {
             "priority": "HIGH" if message.urgent else "NORMAL",
@@ -156,13 +162,15 @@ def _how(message: Message) -> dict[str, Any]:
             # A device that is away is kept messages of four keys at most, so that only what is
             # meant to be replaced may have one. The tag replaces what is shown already.
             **({"collapse_key": tag} if message.parts.get("collapse_key") else {}),
-            "notification": {"tag": tag},
+            # At 0 Android counts by itself.
+            "notification": {"tag": tag, **({"notification_count": badge} if badge else {})},
         },
         "apns": {
             "headers": {
                 "apns-expiration": str(int(now.timestamp()) + seconds),
                 "apns-collapse-id": tag,
-            }
+            },
+            **({} if badge is None else {"payload": {"aps": {"badge": badge}}}),
         },
         "webpush": {
             "headers": {"TTL": str(seconds), "Urgency": "high" if message.urgent else "normal"},

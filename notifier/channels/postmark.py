@@ -68,9 +68,11 @@ NEVER: frozenset[int] = frozenset(
         300,  # the message is not valid
         402,  # no JSON
         403,  # JSON of another form
+        # Inactive in our stream: it bounced hard, complained, unsubscribed or was suppressed by
+        # hand, and the answer does not say which. That an address is dead, call backs say.
+        406,
     }
 )
-DEAD: frozenset[int] = frozenset({406})  # inactive: it bounced hard, complained or is suppressed
 
 RECORD_STATUS: dict[str, Status | None] = {
     "Delivery": Status.DELIVERED,
@@ -126,6 +128,7 @@ class Postmark(Provider):
         self.deadline = deadline
         self._headers = {"X-Postmark-Server-Token": token, "Accept": "application/json"}
         self._given = {"From": _named(sender), "MessageStream": stream}
+        self._stream = stream
         self._expected = webhook_secret and f"Basic {b64encode(webhook_secret.encode()).decode()}"
         self._api = Api(base, deadline.total_seconds())
 
@@ -195,7 +198,14 @@ class Postmark(Provider):
         subject, text = message.parts.get("subject"), message.parts.get("text")
         if subject is None or text is None:
             return Rejected("missing_part", "an e-mail needs the parts `subject` and `text`")
-        if addresses.check_address(Channel.EMAIL, message.address) is not None:
+        # Its error 300 shows what it takes for an address: letters, digits and hyphens for a domain
+        # (https://postmarkapp.com/support/article/1180-what-does-errorcode-300-mean).
+        recipient = addresses.ascii_email(message.address)
+        if recipient is None:
+            if addresses.check_address(Channel.EMAIL, message.address) is None:
+                return Rejected(
+                    "smtputf8", "the local part is not ASCII: Postmark does not take it"
+                )
             return Rejected("invalid_address", f"not {addresses.EXPECTED_EMAIL}", True)
         headers = {"X-Notifier-Delivery": str(message.delivery_id)}
         if message.unsubscribe_url is not None:
@@ -204,7 +214,7 @@ class Postmark(Provider):
         html = message.parts.get("html")
         return {
             **self._given,
-            "To": message.address,
+            "To": recipient,
             "Subject": subject,
             # It refuses an empty body.
             "TextBody": text or " ",
@@ -239,7 +249,7 @@ class Postmark(Provider):
             raise Misunderstood("the body is no JSON") from fault
         if not isinstance(record, dict) or not isinstance(record.get("RecordType"), str):
             raise Misunderstood("the body is no record of an event")
-        return Heard(_facts(record, record["RecordType"]))
+        return Heard(_facts(record, record["RecordType"], self._stream))
 
 
 def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
@@ -290,8 +300,8 @@ def _outcome(said: Any) -> Outcome:
     code, reason = said["ErrorCode"], str(said.get("Message", ""))[:300]
     if code == 0:
         return Accepted(str(said.get("MessageID") or "") or None, "0")
-    if code in NEVER or code in DEAD:
-        return Rejected(str(code), reason, address_dead=code in DEAD)
+    if code in NEVER:
+        return Rejected(str(code), reason)
     return RetryLater(str(code), reason)
 
 
@@ -309,8 +319,9 @@ def _named(sender: Sender) -> str:
     return f'"{name}" <{sender.address}>'
 
 
-def _facts(record: Mapping[str, Any], word: str) -> list[Fact]:
-    """What one record says; nothing where it is about no message of ours."""
+def _facts(record: Mapping[str, Any], word: str, stream: str) -> list[Fact]:
+    """What one record says; nothing where it is about no message of ours. stream: the one we send
+    by."""
     status = RECORD_STATUS.get(word)
     given = record.get("Type") or record.get("SuppressionReason")
     kind = given if isinstance(given, str) else ""
@@ -321,6 +332,9 @@ def _facts(record: Mapping[str, Any], word: str) -> list[Fact]:
         status = SUPPRESSED.get(kind)
     wanted = _wish(record, word, kind)
     if wanted is not None and isinstance(address, str):
+        if (record.get("MessageStream") or stream) != stream:
+            # Suppressions are a stream's own: who leaves another one says nothing about ours.
+            return []
         return [Replied(Channel.EMAIL, address, wanted, kind or word)]
     told = str(record.get("MessageID") or "")
     delivery = None

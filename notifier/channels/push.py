@@ -31,6 +31,9 @@ LONGEST_KEPT = timedelta(weeks=4)
 """The longest a service keeps a message for a device that is away; FCM's limit
 (https://firebase.google.com/docs/cloud-messaging/concept-options#ttl), taken for Web Push too."""
 
+MOST_BADGE = 99_999
+"""The highest number on an app's icon; no vendor names a limit, and no icon has room for more."""
+
 _FCM = re.compile(r"fcm:([!-~]+)")
 """Google documents no form of its tokens."""
 
@@ -130,6 +133,19 @@ def collapse(message: Message) -> str:
     else:
         made = message.delivery_id.bytes
     return base64.urlsafe_b64encode(made).decode().rstrip("=")
+
+
+def badge(text: str) -> int | None:
+    """The number that the part `badge` came to; None for anything but a whole one that an icon can
+    show."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MOST_BADGE))
+    return int(text) if is_number else None
+
+
+def badge_of(message: Message) -> int | None:
+    """The number to show on the app's icon; None: leave it as it is. What came to no such number is
+    left out, for the message is worth more than its badge."""
+    return badge(message.parts.get("badge", ""))
 
 
 def seconds_left(message: Message, now: datetime) -> int:

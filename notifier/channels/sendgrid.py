@@ -62,8 +62,20 @@ EVENT_STATUS: dict[str, Status | None] = {
     "spamreport": Status.COMPLAINED,
 }
 
-UNWANTED = frozenset({"unsubscribe", "group_unsubscribe"})
-WANTED = frozenset({"group_resubscribe"})
+# The `reason` of `dropped`: what it never tried to send. Others (Unsubscribed Address, Spam
+# Content, Recipient List over Package Quota) say nothing of the address.
+DROPPED: dict[str, Status] = {
+    "Bounced Address": Status.BOUNCED,
+    "Invalid": Status.BOUNCED,
+    "Spam Reporting Address": Status.COMPLAINED,
+}
+
+UNWANTED = "unsubscribe"
+"""Of everything the account sends, whichever mail it was clicked in: ours would be dropped as well.
+There is no event that takes it back."""
+
+ELSEWHERE = frozenset({"group_unsubscribe", "group_resubscribe"})
+"""About one unsubscribe group of the account, and no mail of ours is in any."""
 
 
 class SendGrid(Provider):
@@ -236,8 +248,10 @@ def _facts(event: Any) -> list[Fact]:
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         return []
     word, address = event["event"], event.get("email")
-    if word in UNWANTED | WANTED and isinstance(address, str):
-        return [Replied(Channel.EMAIL, address, word in WANTED, word)]
+    if word in ELSEWHERE:
+        return []
+    if word == UNWANTED and isinstance(address, str):
+        return [Replied(Channel.EMAIL, address, False, word)]
     # The id it answers a message with is the first part of the one in its events.
     told = str(event.get("sg_message_id", "")).partition(".")[0]
     delivery = None
@@ -249,6 +263,8 @@ def _facts(event: Any) -> list[Fact]:
     if word == "bounce" and event.get("type") == "blocked":
         # Turned away this time: the address lives.
         status = Status.FAILED
+    if word == "dropped":
+        status = DROPPED.get(str(event.get("reason")), Status.FAILED)
     if word == "open" and event.get("sg_machine_open") is True:
         status = None
     at = None

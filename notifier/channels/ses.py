@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -64,7 +65,7 @@ ACCOUNT = "/v2/email/account"
 NEVER: frozenset[str] = frozenset(
     {
         "BadRequestException",  # the input is not valid
-        "MessageRejected",  # the content is not, or a sandbox account may not write to the address
+        "MessageRejected",  # the content is not; or our sender is not verified
     }
 )
 
@@ -211,7 +212,9 @@ class Ses(Provider):
             }
         ).encode("ascii")
         headers = {"Content-Type": "application/json"}
-        return outcome(lambda: self._call("POST", SEND, headers, body, ends), judge)
+        return outcome(
+            lambda: self._call("POST", SEND, headers, body, ends), partial(judge, recipient)
+        )
 
     def _call(
         self,
@@ -242,7 +245,7 @@ class Ses(Provider):
         return Heard(_facts(record))
 
 
-def judge(answer: "requests.Response") -> Outcome:
+def judge(recipient: str, answer: "requests.Response") -> Outcome:
     """What the answer to a message means. 200 says that SES will try to deliver it."""
     if answer.status_code == 200:
         told = content(answer).get("MessageId")
@@ -252,9 +255,22 @@ def judge(answer: "requests.Response") -> Outcome:
     if (later := busy(answer)) is not None:
         return later
     code, reason = _error(answer)
-    if code in NEVER:
+    if code in NEVER and not _is_sender_unverified(reason, recipient):
         return Rejected(code, reason)
     return RetryLater(code, reason)
+
+
+def _is_sender_unverified(reason: str, recipient: str) -> bool:
+    """Whether what is rejected is our own sender, which is the operator's to mend.
+
+    "Email address is not verified. The following identities failed the check in region
+    EU-CENTRAL-1: …" names senders, and for a sandbox account recipients as well
+    (https://repost.aws/knowledge-center/ses-554-400-message-rejected-error). One that names the
+    recipient alone is about this message.
+    """
+    if "not verified" not in reason:
+        return False
+    return reason.rpartition(": ")[2].strip().lower() != recipient.lower()
 
 
 def _error(answer: "requests.Response") -> tuple[str, str]:

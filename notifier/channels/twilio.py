@@ -32,7 +32,7 @@ from notifier.channels.contract import (
     Provider,
     Question,
 )
-from notifier.channels.twilio_callbacks import CALL_STATUS, ERRORS, MESSAGE_STATUS, Again
+from notifier.channels.twilio_callbacks import ERRORS, MESSAGE_STATUS, Again, call_became
 from notifier.errors import SettingError
 from notifier.outcome import (
     Accepted,
@@ -59,6 +59,9 @@ API_URL = "NOTIFIER_TWILIO_API_URL"
 
 _SERVICE = "MG"
 """What the id of a Messaging Service begins with."""
+
+LONGEST = 4000
+"""Characters of a call's TwiML at most: https://www.twilio.com/docs/api/errors/32018."""
 
 _MOST_LISTED = 50
 
@@ -164,11 +167,14 @@ class Twilio(Provider):
         expected = addresses.check_address(message.channel, message.address)
         if expected:
             return Rejected("invalid_address", expected)
+        twiml = self._twiml(message, text) if message.channel is Channel.VOICE else ""
+        if len(twiml) > LONGEST:
+            return Rejected("too_long", f"the call takes more than {LONGEST} characters of TwiML")
         from twilio.base.exceptions import TwilioRestException
 
         try:
             if message.channel is Channel.VOICE:
-                made = self._twilio().calls.create(**self._call(message, text))
+                made = self._twilio().calls.create(**self._call(message, twiml))
             else:
                 made = self._twilio().messages.create(**self._message(message, text))
         except _Settled as early:
@@ -189,13 +195,13 @@ class Twilio(Provider):
             **self._status_callback(message),
         }
 
-    def _call(self, message: Message, text: str) -> dict[str, Any]:
+    def _call(self, message: Message, twiml: str) -> dict[str, Any]:
         events = ["ringing", "answered", "completed"]
         callback = self._status_callback(message)
         return {
             "to": message.address,
             "from_": self._caller,
-            "twiml": self._twiml(message, text),
+            "twiml": twiml,
             "machine_detection": "Enable",
             **callback,
             **({"status_callback_event": events} if callback else {}),
@@ -211,16 +217,22 @@ class Twilio(Provider):
         return f"{self._calls_back_at}?{urlencode({'delivery': str(delivery), **more})}"
 
     def _twiml(self, message: Message, text: str) -> str:
-        """The text said twice; where somebody waits for it, until a key is pressed."""
-        spoken = f"<Say {self._spoken}>{escape(_speakable(text))}</Say>"
+        """The text said twice, or once where twice is too long; where somebody waits for it, until
+        a key is pressed."""
+        spoken, pause = f"<Say {self._spoken}>{escape(_speakable(text))}</Say>", ""
         action = self._url(message.delivery_id, act="keypress")
         if action is None or message.acknowledge_url is None:
-            return f'<Response>{spoken}<Pause length="1"/>{spoken}</Response>'
-        ask = f"<Say {self._spoken}>Press any key to acknowledge.</Say>"
-        gather = (
-            f'<Gather numDigits="1" timeout="5" action="{escape(action)}">{spoken}{ask}</Gather>'
-        )
-        return f"<Response>{gather}{gather}</Response>"
+            pause = '<Pause length="1"/>'
+        else:
+            ask = f"<Say {self._spoken}>Press any key to acknowledge.</Say>"
+            # Without `finishOnKey` a # ends it, and one that is pressed alone makes no request
+            # (https://www.twilio.com/docs/voice/twiml/gather#finishonkey).
+            spoken = (
+                f'<Gather numDigits="1" finishOnKey="" timeout="5" action="{escape(action)}">'
+                f"{spoken}{ask}</Gather>"
+            )
+        twice = f"<Response>{spoken}{pause}{spoken}</Response>"
+        return twice if len(twice) <= LONGEST else f"<Response>{spoken}</Response>"
 
     # Asking
 
@@ -334,10 +346,16 @@ def _refused(refusal: Any) -> RetryLater | Rejected:
 def _became(listed: Any, voice: bool) -> Accepted | Rejected:
     """What a message or call of the lists has come to."""
     status = str(listed.status)
-    after = (CALL_STATUS if voice else MESSAGE_STATUS).get(status)
+    if voice:
+        answered = str(listed.answered_by or "")
+        after, failed = call_became(status, answered)
+        reason = f"Twilio says {status}" + (f", answered by {answered}" if answered else "")
+    else:
+        after, reason = MESSAGE_STATUS.get(status), f"Twilio says {status}"
+        failed = str(listed.error_code or status)
     if after is Status.FAILED:
-        code = status if voice else str(listed.error_code or status)
-        return Rejected(code, f"Twilio says {status}", address_dead=ERRORS.get(code) is Again.DEAD)
+        code = failed or status
+        return Rejected(code, reason, address_dead=ERRORS.get(code) is Again.DEAD)
     return Accepted(listed.sid, status, delivered=after in (Status.DELIVERED, Status.OPENED))
 
 

@@ -60,11 +60,14 @@ ERRORS: dict[str, Again] = {
     "30003": Again.LATER,  # the handset is switched off or has no service
     "30004": Again.NEVER,  # the recipient or the carrier blocks us
     "30005": Again.DEAD,  # the number does not exist
-    "30006": Again.DEAD,  # a landline, or a carrier that can not be reached
+    # A landline, or a carrier that this sender's short code can not reach: it does not say which.
+    "30006": Again.NEVER,
     "30007": Again.NEVER,  # filtered as unwanted
     "30008": Again.LATER,  # unknown
     "30034": Again.NEVER,  # From is not registered (A2P 10DLC)
     "30410": Again.LATER,  # the carrier took too long
+    # The call
+    "32018": Again.NEVER,  # the TwiML is longer than 4000 characters
 }
 
 # https://www.twilio.com/docs/messaging/api/message-resource#message-status-values
@@ -134,13 +137,19 @@ def _message_told(given: Mapping[str, str], delivery: UUID | None) -> Told:
     )
 
 
+def call_became(word: str, answered: str) -> tuple[Status | None, str | None]:
+    """What a call has come to, and the code of one that failed. answered: by whom, where Twilio
+    tells; a machine that answers is nobody."""
+    status = CALL_STATUS.get(word)
+    if status is Status.DELIVERED and answered.startswith(("machine", "fax")):
+        return Status.FAILED, "machine"
+    return status, word if status is Status.FAILED else None
+
+
 def _call_told(given: Mapping[str, str], delivery: UUID | None) -> Told:
     word = given["CallStatus"]
-    status = CALL_STATUS.get(word)
     answered = given.get("AnsweredBy", "")
-    code = word if status is Status.FAILED else None
-    if status is Status.DELIVERED and answered.startswith(("machine", "fax")):
-        status, code = Status.FAILED, "machine"
+    status, code = call_became(word, answered)
     return Told(
         status,
         given["CallSid"],

@@ -74,14 +74,17 @@ RECEIPT_STATUS: dict[str, Status | None] = {
     "expired": Status.FAILED,
     "failed": Status.FAILED,
     "rejected": Status.FAILED,
+    "undelivered": Status.FAILED,
     "unknown": None,
 }
 
-# Its `err-code`, where that says that the number itself is at fault.
+# Its `err-code`, where Vonage says to remove the number. 9, "Illegal Number", is not one: it is how
+# Vonage tells that this recipient does not want messages of this sender, which may change again
+# (https://developer.vonage.com/en/opt-out-assist/guides/messaging-opted-out-numbers).
 RECEIPT_DEAD: frozenset[str] = frozenset(
     {
         "3",  # absent for good
-        "9",  # an illegal number
+        "4",  # barred, for good
     }
 )
 
@@ -171,7 +174,7 @@ class Vonage(Provider):
         expected = signature_of(given, self._signature)
         if not hmac.compare_digest(signature.encode("utf-8", "replace"), expected.encode()):
             raise Forged("sig is missing or does not fit")
-        return Heard([_fact(given)])
+        return Heard(_facts(given))
 
 
 def judge(answer: "requests.Response") -> Outcome:
@@ -223,15 +226,16 @@ def _parameters(call: Call) -> dict[str, str]:
     return dict(parse_qsl(call.body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
-def _fact(given: Mapping[str, str]) -> Fact:
+def _facts(given: Mapping[str, str]) -> list[Fact]:
+    """What a receipt or a recipient says; nothing where they wrote anything but STOP or START."""
     if "status" in given and "messageId" in given:
-        return _receipt(given)
+        return [_receipt(given)]
     if given.get("msisdn") and "text" in given:
         wanted = sms.wanted(given["text"])
-        if wanted is not None:
-            number = f"+{given['msisdn'].removeprefix('+')}"
-            return Replied(Channel.SMS, number, wanted, given["text"].strip().upper())
-    raise Misunderstood("neither a receipt nor a word like STOP")
+        number = f"+{given['msisdn'].removeprefix('+')}"
+        said = given["text"].strip().upper()
+        return [] if wanted is None else [Replied(Channel.SMS, number, wanted, said)]
+    raise Misunderstood("neither a receipt nor a message")
 
 
 def _receipt(given: Mapping[str, str]) -> Told:

@@ -154,13 +154,14 @@ class WebPush(Provider):
         return token
 
 
-def payload(message: Message, text: str) -> dict[str, str]:
+def payload(message: Message, text: str) -> dict[str, Any]:
     """What the service worker reads. tag: the browser shows one notification for each."""
-    title = message.parts.get("title")
+    title, badge = message.parts.get("title"), push.badge_of(message)
     return {
         **({"title": title} if title else {}),
         "body": text,
         "tag": push.collapse(message),
+        **({} if badge is None else {"badge": badge}),
         **push.extras(message),
     }
 

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from notifier.channels import sms
+from notifier.channels import push, sms
 from notifier.rendering.filters import NotAllowed, link
 from notifier.words import Channel
 
 SHORT = "short"
 """The template of the channels that have none of their own."""
+
+MOST_SPOKEN = 3000
+"""Characters of a text that is read aloud: some three minutes. A call has room for 4,000, its frame
+and what XML writes longer among them (https://www.twilio.com/docs/api/errors/32018)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ _GLANCED = Parts(("text",), ("title", "url"))
 PARTS: Mapping[str, Parts] = {
     Channel.EMAIL: Parts(("subject",), ("text", "html")),
     Channel.SMS: _TEXT,
-    Channel.PUSH: _GLANCED,
+    Channel.PUSH: Parts(_GLANCED.required, (*_GLANCED.optional, "collapse_key", "badge")),
     Channel.INAPP: Parts(("title", "message")),
     Channel.SLACK: _GLANCED,
     Channel.TEAMS: _GLANCED,
@@ -67,6 +71,13 @@ def check_rendered(channel: str, rendered: Mapping[str, str]) -> list[str]:
             link(url)
         except (NotAllowed, ValueError) as refused:
             problems.append(f"url: {refused}")
+    if (badge := rendered.get("badge")) and push.badge(badge) is None:
+        problems.append(f"badge is no whole number from 0 to {push.MOST_BADGE}")
+    if channel == Channel.VOICE and len(rendered["text"]) > MOST_SPOKEN:
+        problems.append(
+            f"text has {len(rendered['text'])} characters, and {MOST_SPOKEN} is the most that is "
+            "read aloud"
+        )
     if channel in (Channel.SMS, SHORT):
         segments = sms.size(rendered["text"]).segments
         if segments > sms.MOST_SEGMENTS:

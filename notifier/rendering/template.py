@@ -31,7 +31,13 @@ MAX_LINE = 998
 """Characters of a subject or a title: RFC 5322, section 2.1.1."""
 MAX_URL = 2048
 """Characters of an address: those of a payload have 2,000, and a template may add to one."""
-_ONE_LINE = {"subject": MAX_LINE, "title": MAX_LINE, "url": MAX_URL}
+_ONE_LINE = {
+    "subject": MAX_LINE,
+    "title": MAX_LINE,
+    "url": MAX_URL,
+    "collapse_key": MAX_LINE,
+    "badge": MAX_LINE,
+}
 """The parts of one line, and their longest."""
 
 _PLAIN = Language(autoescape=False)
@@ -80,7 +86,8 @@ class Template:
         """The parts' texts.
 
         context: plain data (what JSON can hold); the payload's keys and the `RESERVED` ones.
-        `subject`, `title` and `url` come as one line, every run of white space one blank.
+        `subject`, `title`, `url`, `collapse_key` and `badge` come as one line, every run of white
+        space one blank.
         Raises RenderError.
         """
         values = {**GLOBALS, **context}

@@ -89,6 +89,19 @@ def test_a_plain_message_asks_for_nothing_special(fcm: vendor.FCM, provider: FCM
 
 
 @pytest.mark.parametrize(
+    ("text", "ios", "android"),
+    [("3", {"badge": 3}, 3), ("0", {"badge": 0}, None), ("", None, None)],
+)
+def test_a_badge_is_told_to_both_kinds_of_phone(
+    fcm: vendor.FCM, provider: FCM, text: str, ios: dict[str, int] | None, android: int | None
+) -> None:
+    assert isinstance(outcome_of(provider, parts={"text": "Due", "badge": text}), Accepted)
+    (sent,) = fcm.messages.values()
+    assert sent["apns"].get("payload") == (None if ios is None else {"aps": ios})
+    assert sent["android"]["notification"].get("notification_count") == android
+
+
+@pytest.mark.parametrize(
     ("token", "expected"),
     [
         (
@@ -192,6 +205,17 @@ def test_a_token_that_is_refused_is_replaced(fcm: vendor.FCM, provider: FCM) -> 
     assert isinstance(refused, RetryLater)
     assert refused.code == "UNAUTHENTICATED"
     assert isinstance(outcome_of(provider), Accepted)
+
+
+def test_a_key_for_apple_that_is_refused_does_not_cost_our_token(
+    fcm: vendor.FCM, provider: FCM
+) -> None:
+    for _ in range(3):
+        refused = outcome_of(provider, "apple")
+        assert isinstance(refused, RetryLater)
+        assert refused.code == "THIRD_PARTY_AUTH_ERROR"
+    assert isinstance(outcome_of(provider), Accepted)
+    assert len(fcm.tokens) == 1
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,21 @@ def test_a_senders_name_is_quoted_or_absent(postmark: vendor.Postmark, sender: s
     provider.close()
 
 
+def test_a_domain_goes_out_as_dns_knows_it(postmark: vendor.Postmark, provider: Postmark) -> None:
+    assert isinstance(outcome_of(provider, address="ada@bücher.example"), Accepted)
+    (sent,) = postmark.messages.values()
+    assert sent["To"] == "ada@xn--bcher-kva.example"
+
+
+def test_an_address_that_postmark_can_not_take_is_not_sent(
+    postmark: vendor.Postmark, provider: Postmark
+) -> None:
+    assert outcome_of(provider, address="jürgen@example.com") == Rejected(
+        "smtputf8", "the local part is not ASCII: Postmark does not take it"
+    )
+    assert not postmark.asked
+
+
 def test_a_batch_is_one_request_and_each_message_has_its_own_answer(
     postmark: vendor.Postmark, provider: Postmark
 ) -> None:
@@ -120,7 +135,7 @@ def test_a_batch_is_one_request_and_each_message_has_its_own_answer(
                 assert outcome.code == "missing_part"
             case 7:
                 assert isinstance(outcome, Rejected)
-                assert (outcome.code, outcome.address_dead) == ("406", True)
+                assert (outcome.code, outcome.address_dead) == ("406", False)
             case _:
                 assert outcome == Accepted(told[message.address], "0")
 
@@ -146,7 +161,7 @@ def test_what_nobody_answers_is_in_doubt_and_no_more_than_a_batch(
     [
         (300, Rejected("300", "no")),
         (402, Rejected("402", "no")),
-        (406, Rejected("406", "no", address_dead=True)),
+        (406, Rejected("406", "no")),
         (400, RetryLater("400", "no")),
         (401, RetryLater("401", "no")),
         (405, RetryLater("405", "no")),
@@ -321,6 +336,25 @@ def test_what_recipients_wish_is_heard(
     provider: Postmark, given: dict[str, object], expected: Replied
 ) -> None:
     assert provider.hear(call(given)).facts == [expected]
+
+
+@pytest.mark.parametrize("suppressed", [True, False])
+def test_what_recipients_wish_of_another_stream_is_none_of_ours(
+    postmark: vendor.Postmark, suppressed: bool
+) -> None:
+    given = record(
+        "SubscriptionChange",
+        Recipient="ada@example.com",
+        Origin="Recipient",
+        SuppressSending=suppressed,
+        SuppressionReason="ManualSuppression" if suppressed else None,
+    )
+    provider = provider_for(postmark, MESSAGE_STREAM="broadcast")
+    assert provider.hear(call(given)).facts == []
+    (wish,) = provider.hear(call(given | {"MessageStream": "broadcast"})).facts
+    assert isinstance(wish, Replied)
+    assert wish.wanted is not suppressed
+    provider.close()
 
 
 def test_what_is_about_no_message_of_ours_is_passed_over(provider: Postmark) -> None:

@@ -166,12 +166,39 @@ def test_a_bounce_says_why_and_a_block_is_none(
     ]
 
 
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        ("Bounced Address", Status.BOUNCED),
+        ("Invalid", Status.BOUNCED),
+        ("Spam Reporting Address", Status.COMPLAINED),
+        ("Unsubscribed Address", Status.FAILED),
+        ("Spam Content", Status.FAILED),
+        ("Recipient List over Package Quota", Status.FAILED),
+        (None, Status.FAILED),
+    ],
+)
+def test_what_is_dropped_says_of_the_address_what_its_reason_says(
+    sendgrid: vendor.SendGrid, provider: SendGrid, reason: str | None, status: Status
+) -> None:
+    given = event("dropped", uuid.uuid4(), reason=reason, status="5.0.0")
+    (told,) = provider.hear(call(sendgrid, [given])).facts
+    assert isinstance(told, Told)
+    assert (told.status, told.detail) == (status, reason)
+    assert told.code == (None if status is Status.COMPLAINED else "5.0.0")
+
+
 def test_unsubscribing_at_sendgrid_is_heard(sendgrid: vendor.SendGrid, provider: SendGrid) -> None:
-    words = [event("unsubscribe"), event("group_resubscribe")]
-    assert provider.hear(call(sendgrid, words)).facts == [
-        Replied(Channel.EMAIL, "ada@example.com", False, "unsubscribe"),
-        Replied(Channel.EMAIL, "ada@example.com", True, "group_resubscribe"),
+    assert provider.hear(call(sendgrid, [event("unsubscribe")])).facts == [
+        Replied(Channel.EMAIL, "ada@example.com", False, "unsubscribe")
     ]
+
+
+@pytest.mark.parametrize("word", ["group_unsubscribe", "group_resubscribe"])
+def test_what_is_about_one_group_of_mails_is_no_wish_about_ours(
+    sendgrid: vendor.SendGrid, provider: SendGrid, word: str
+) -> None:
+    assert provider.hear(call(sendgrid, [event(word, asm_group_id=42)])).facts == []
 
 
 def test_an_event_that_is_about_nothing_of_ours_is_passed_over(

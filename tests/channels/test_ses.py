@@ -136,6 +136,27 @@ def test_what_an_answer_means(
     assert outcome_of(provider) == expected
 
 
+def test_a_sender_that_is_not_verified_is_no_fault_of_the_message(ses: vendor.Ses) -> None:
+    provider = provider_for(ses, FROM="Acme <other@example.org>")
+    for verified in (None, {"ada@example.com"}, set[str]()):
+        ses.verified = verified
+        outcome = outcome_of(provider)
+        assert isinstance(outcome, RetryLater), verified
+        assert outcome.code == "MessageRejected"
+        assert "other@example.org" in outcome.reason
+    provider.close()
+
+
+def test_a_recipient_that_a_sandbox_account_may_not_write_to_is_rejected(
+    ses: vendor.Ses, provider: Ses
+) -> None:
+    ses.verified = {"bob@example.com"}
+    outcome = outcome_of(provider)
+    assert isinstance(outcome, Rejected)
+    assert (outcome.code, outcome.address_dead) == ("MessageRejected", False)
+    assert isinstance(outcome_of(provider, address="bob@example.com"), Accepted)
+
+
 def test_an_address_that_ses_can_not_take_is_not_sent(ses: vendor.Ses, provider: Ses) -> None:
     assert outcome_of(provider, address="jürgen@example.com") == Rejected(
         "smtputf8", "the local part is not ASCII, which SES does not take"

@@ -112,6 +112,36 @@ def test_a_call_speaks_the_text_twice_and_listens_for_a_key(
         )
 
 
+@pytest.mark.parametrize("key", "0123456789*#")
+def test_any_key_acknowledges(twilio: vendor.Twilio, provider: Twilio, key: str) -> None:
+    delivery = uuid.uuid4()
+    asked = {"acknowledge_url": f"{PUBLIC}/a/token", "delivery_id": delivery}
+    assert isinstance(outcome_of(provider, Channel.VOICE, **asked), Accepted)
+    (made,) = twilio.calls.values()
+    given = vendor.pressed(made["twiml"], key)
+    assert given is not None, "no request is made"
+    heard = provider.hear(call(given, f"?delivery={delivery}&act=keypress"))
+    assert heard.facts == [Acknowledged(delivery, "keypress")]
+
+
+@pytest.mark.parametrize("url", [None, f"{PUBLIC}/a/token"])
+def test_a_long_text_is_said_once_and_one_that_is_too_long_never(
+    twilio: vendor.Twilio, provider: Twilio, url: str | None
+) -> None:
+    for text, times in (("x" * 1600, 2), ("x" * 3000, 1), ("&" * 600, 1), ("x" * 4000, 0)):
+        twilio.calls.clear()
+        outcome = outcome_of(provider, Channel.VOICE, parts={"text": text}, acknowledge_url=url)
+        said = [
+            each.text
+            for made in twilio.calls.values()
+            for each in ElementTree.fromstring(made["twiml"]).iter("Say")
+        ]
+        assert said.count(text) == times
+        if times == 0:
+            assert isinstance(outcome, Rejected)
+            assert (outcome.code, outcome.address_dead) == ("too_long", False)
+
+
 def test_a_call_that_nobody_can_answer_to_only_speaks(twilio: vendor.Twilio) -> None:
     provider = Twilio.from_environment(twilio.environment())
     assert provider is not None
@@ -241,6 +271,36 @@ def test_one_that_failed_is_rejected_with_its_code(twilio: vendor.Twilio, provid
     twilio.messages[sid] |= {"status": "undelivered", "error_code": 30005}
     ((_, answer),) = provider.look_up([question(provider, Channel.SMS, 20)])
     assert answer == Candidates({sid: Rejected("30005", "Twilio says undelivered", True)})
+
+
+@pytest.mark.parametrize(
+    ("status", "answered", "expected"),
+    [
+        ("completed", "human", Accepted("", "completed", delivered=True)),
+        ("completed", None, Accepted("", "completed", delivered=True)),
+        (
+            "completed",
+            "machine_start",
+            Rejected("machine", "Twilio says completed, answered by machine_start"),
+        ),
+        ("in-progress", "machine_start", Accepted("", "in-progress")),
+        ("busy", None, Rejected("busy", "Twilio says busy")),
+    ],
+)
+def test_a_call_that_is_asked_about_is_judged_as_its_call_back(
+    twilio: vendor.Twilio,
+    provider: Twilio,
+    status: str,
+    answered: str | None,
+    expected: Accepted | Rejected,
+) -> None:
+    outcome_of(provider, Channel.VOICE)
+    (sid,) = twilio.calls
+    twilio.calls[sid] |= {"status": status, "answered_by": answered}
+    ((_, answer),) = provider.look_up([question(provider, Channel.VOICE, 20)])
+    if isinstance(expected, Accepted):
+        expected = replace(expected, provider_message_id=sid)
+    assert answer == Candidates({sid: expected})
 
 
 def test_asked_while_away_it_can_not_tell(twilio: vendor.Twilio, provider: Twilio) -> None:

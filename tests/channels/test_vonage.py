@@ -166,6 +166,7 @@ def test_every_status_of_a_receipt_means_one_of_ours(provider: Vonage, word: str
         "expired": Status.FAILED,
         "failed": Status.FAILED,
         "rejected": Status.FAILED,
+        "undelivered": Status.FAILED,
     }
     (told,) = provider.hear(calls(RECEIPT | {"status": word, "err-code": "5"})[0]).facts
     assert isinstance(told, Told)
@@ -173,11 +174,17 @@ def test_every_status_of_a_receipt_means_one_of_ours(provider: Vonage, word: str
     assert told.code == ("5" if told.status is Status.FAILED else None)
 
 
-@pytest.mark.parametrize("code", ["3", "9"])
+@pytest.mark.parametrize("code", ["3", "4"])
 def test_a_number_that_is_no_more_bounces(provider: Vonage, code: str) -> None:
     (told,) = provider.hear(calls(RECEIPT | {"status": "failed", "err-code": code})[0]).facts
     assert isinstance(told, Told)
     assert (told.status, told.code) == (Status.BOUNCED, code)
+
+
+def test_a_number_that_opted_out_fails_and_lives(provider: Vonage) -> None:
+    (told,) = provider.hear(calls(RECEIPT | {"status": "rejected", "err-code": "9"})[0]).facts
+    assert isinstance(told, Told)
+    assert (told.status, told.code) == (Status.FAILED, "9")
 
 
 def test_a_receipt_without_our_reference_is_known_by_its_id(provider: Vonage) -> None:
@@ -193,8 +200,13 @@ def test_stop_and_start_are_heard(provider: Vonage) -> None:
         heard = provider.hear(calls(incoming | {"text": word})[1])
         expected = Replied(Channel.SMS, "+4915112345678", wanted, word.strip().upper())
         assert heard.facts == [expected]
+    for word in ("please stop", "thanks", ""):
+        assert provider.hear(calls(incoming | {"text": word})[1]).facts == []
+
+
+def test_what_vonage_does_not_send_is_not_understood(provider: Vonage) -> None:
     with pytest.raises(Misunderstood):
-        provider.hear(calls(incoming | {"text": "please stop"})[1])
+        provider.hear(calls({"foo": "bar"})[1])
 
 
 def test_what_is_not_signed_with_the_accounts_secret_is_forged(

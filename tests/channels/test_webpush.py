@@ -114,6 +114,16 @@ def test_a_browser_gets_what_was_rendered(service: PushService, provider: WebPus
     assert pushed.claims["sub"] == SUBJECT
 
 
+@pytest.mark.parametrize(("text", "badge"), [("3", 3), ("0", 0), ("", None), ("1.5", None)])
+def test_a_badge_is_a_number_for_the_service_worker(
+    service: PushService, provider: WebPush, text: str, badge: int | None
+) -> None:
+    outcome_of(provider, service.subscribe(), parts={"text": "Due", "badge": text})
+    (pushed,) = service.messages
+    assert pushed.said.get("badge") == badge
+    assert ("badge" in pushed.said) is (badge is not None)
+
+
 def test_a_plain_message_waits_four_weeks_and_replaces_only_itself(
     service: PushService, provider: WebPush
 ) -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from notifier.rendering import PARTS, SHORT, RenderError, check_parts, compile_template
+from notifier.rendering import (
+    PARTS,
+    SHORT,
+    RenderError,
+    check_parts,
+    check_rendered,
+    compile_template,
+)
 from notifier.rendering.filters import FILTERS
 from notifier.words import Channel
 
@@ -33,6 +40,27 @@ def test_a_url_is_one_line_and_longer_than_a_subject() -> None:
     assert template.render({"x": "https://example.com/" + "a" * 1980})["url"].endswith("a")
     with pytest.raises(RenderError, match="longer than 2048"):
         template.render({"x": "x" * 2100})
+
+
+@pytest.mark.parametrize("badge", ["", "0", "7", "99999"])
+def test_a_badge_is_a_whole_number_or_absent(badge: str) -> None:
+    assert check_rendered(Channel.PUSH, {"text": "Due", "badge": badge}) == []
+
+
+@pytest.mark.parametrize("badge", ["-1", "1.5", "12,480", "100000", "many", "٣", "²"])
+def test_what_is_no_badge_is_told(badge: str) -> None:
+    (problem,) = check_rendered(Channel.PUSH, {"text": "Due", "badge": badge})
+    assert problem == "badge is no whole number from 0 to 99999"
+
+
+def test_a_badge_is_one_line() -> None:
+    assert compile_template({"badge": "\n{{ x }}\n"}).render({"x": 3}) == {"badge": "3"}
+
+
+def test_a_text_that_is_too_long_to_read_aloud_is_told() -> None:
+    assert check_rendered(Channel.VOICE, {"text": "x" * 3000}) == []
+    (problem,) = check_rendered(Channel.VOICE, {"text": "x" * 3001})
+    assert problem == "text has 3001 characters, and 3000 is the most that is read aloud"
 
 
 def test_the_page_tells_the_parts_of_every_channel() -> None:

@@ -302,6 +302,7 @@ class APNs:
             return 413, "PayloadTooLarge"
         payload = json.loads(request.body)
         assert payload["aps"]["alert"]["body"]
+        assert isinstance(payload["aps"].get("badge", 0), int)
         with self._lock:
             self.messages[headers["apns-id"]] = (headers, payload)
         return 200, None

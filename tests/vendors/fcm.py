@@ -141,6 +141,12 @@ class FCM(Vendor):
             return error(400, "INVALID_ARGUMENT", "Invalid TTL", "message.android.ttl")
         if android.get("priority", "HIGH") not in ("HIGH", "NORMAL"):
             return error(400, None, "Invalid value at 'message.android.priority'")
+        if not isinstance(android.get("notification", {}).get("notification_count", 0), int):
+            words = "Invalid value at 'message.android.notification.notification_count'"
+            return error(400, None, words)
+        aps = message.get("apns", {}).get("payload", {}).get("aps", {})
+        if not isinstance(aps.get("badge", 0), int):
+            return error(400, "INVALID_ARGUMENT", "badge must be a number", "message.apns.payload")
         link = message.get("webpush", {}).get("fcm_options", {}).get("link", "https://")
         if not link.startswith("https://"):
             return error(400, "INVALID_ARGUMENT", "WebpushConfig.fcm_options.link must be https")

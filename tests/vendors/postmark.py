@@ -20,6 +20,10 @@ LOGIN = "postmark:hook-password"
 # https://postmarkapp.com/support/article/1056-what-are-the-attachment-and-email-size-limits
 LARGEST, LARGEST_BATCH = 10_000_000, 50_000_000
 
+# https://postmarkapp.com/support/article/1180-what-does-errorcode-300-mean
+_DOMAIN = re.compile(r"(\.?[a-zA-Z0-9-])+")
+_MAILBOX = re.compile(r"[a-z0-9.!#$%&'`*+\-/=^_{}|~]+", re.IGNORECASE)
+
 _HEADER = re.compile(r"[!-9;-~]+")
 
 
@@ -66,8 +70,13 @@ class Postmark(Vendor):
         if (sender[1] or sender[2]) != SENDER:
             return _error(400, f"The 'From' address you supplied ({sender[0]}) is not a Signature")
         to = message.get("To", "")
-        if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+", to):
+        mailbox, _, domain = to.rpartition("@")
+        if not mailbox or "." not in domain:
             return _error(300, "Error parsing 'To': Illegal email address")
+        if not _DOMAIN.fullmatch(domain):
+            return _error(300, f"Error parsing 'To': Illegal email domain '{domain}'")
+        if not _MAILBOX.fullmatch(mailbox) or f".{mailbox}.".count("..") > 0:
+            return _error(300, f"Error parsing 'To': Illegal email mailbox '{mailbox}'")
         if not message.get("TextBody") and not message.get("HtmlBody"):
             return _error(300, "Provide either email TextBody or HtmlBody or both.")
         if message.get("MessageStream", "outbound") not in STREAMS:

@@ -45,6 +45,7 @@ class Ses(Vendor):
     """messages: the mails that were taken, by message id. requests: what came with each.
 
     confirmed: the tokens of subscriptions that were confirmed. certificate: what is served as SNS's.
+    verified: the recipients that a sandbox account may write to; None: it is out of the sandbox.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class Ses(Vendor):
         self.confirmed: list[str] = []
         self.session_token: str | None = None
         self.sending = True
+        self.verified: set[str] | None = None
         self.signing, self.certificate = _signing()
 
     def environment(self) -> dict[str, str]:
@@ -137,9 +139,15 @@ class Ses(Vendor):
             return _error(400, "BadRequestException", "a line is too long")
         mail = email.message_from_bytes(raw, policy=email.policy.default)
         assert isinstance(mail, EmailMessage)
-        if mail["From"].addresses[0].addr_spec != SENDER:
+        failed = [] if mail["From"].addresses[0].addr_spec == SENDER else [mail["From"]]
+        if self.verified is not None:
+            failed += [
+                each for each in body["Destination"]["ToAddresses"] if each not in self.verified
+            ]
+        if failed:
             words = (
-                f"Email address is not verified. The following identities failed: {mail['From']}"
+                "Email address is not verified. The following identities failed the check in "
+                f"region {REGION.upper()}: {', '.join(failed)}"
             )
             return _error(400, "MessageRejected", words)
         for address in body["Destination"]["ToAddresses"]:

@@ -121,8 +121,10 @@ class Twilio(Vendor):
             spoken = ElementTree.fromstring(form["Twiml"])
         except ElementTree.ParseError:
             return _refusal(400, 21205, "Twiml is no XML")
-        if spoken.tag != "Response" or len(form["Twiml"]) > 4000:
-            return _refusal(400, 21205, "Twiml is no TwiML, or longer than 4000 characters")
+        if spoken.tag != "Response":
+            return _refusal(400, 21205, "Twiml is no TwiML")
+        if len(form["Twiml"]) > 4000:
+            return _refusal(400, 32018, "Twiml size exceeded maximum allowed value of 4000")
         if not _is_callback(form.get("StatusCallback")):
             return _refusal(400, 21609, "The StatusCallback URL is not valid")
         sid = "CA" + uuid.uuid4().hex
@@ -159,6 +161,18 @@ class Twilio(Vendor):
     def call_back(self, url: str, token: str = TOKEN, **given: str) -> requests.Response:
         """POST `given` as Twilio does, signed with the account's token."""
         return requests.post(url, data=given, headers=signed(url, given, token), timeout=10)
+
+
+def pressed(twiml: str, key: str) -> dict[str, str] | None:
+    """What is posted to the `action` once a key was pressed; None: the call goes on without.
+
+    https://www.twilio.com/docs/voice/twiml/gather: the key that ends the input is no part of it, and
+    where nothing was entered before it, no request is made.
+    """
+    gather = ElementTree.fromstring(twiml).find("Gather")
+    assert gather is not None
+    assert gather.get("numDigits") == "1"
+    return None if key == gather.get("finishOnKey", "#") else {"Digits": key}
 
 
 def signed(url: str, given: dict[str, str], token: str = TOKEN) -> dict[str, str]:
