@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +18,16 @@ from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
 from tests.channels.conftest import Certificate, always, make_message
 from tests.channels.http_server import HttpServer
+from tests.channels.stands import Stand
 from tests.vendors import apns as vendor
 from tests.vendors.apns import DEVICE, Fault
 from tests.vendors.tokens import unpadded
+
+
+@contextmanager
+def stand(folder: Path) -> Iterator[Stand]:
+    with vendor.APNs() as server:
+        yield Stand(server.environment(folder), lambda: len(server.messages), f"apns:{DEVICE}")
 
 
 @pytest.fixture

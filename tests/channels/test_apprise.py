@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,21 @@ from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
 from tests.channels.conftest import always, make_message
 from tests.channels.http_server import HttpServer
+from tests.channels.stands import Stand
 from tests.channels.tricks import DRIP, HANG, RESET
 
 LOOPBACK = {
     "NOTIFIER_APPRISE_SERVICES": "json,tgram",
     "NOTIFIER_APPRISE_ALLOW_NETWORKS": "127.0.0.1/32",
 }
+
+
+@contextmanager
+def stand(_: Path) -> Iterator[Stand]:
+    with HttpServer() as server:
+        settings = {"SERVICES": "json", "ALLOW_NETWORKS": "127.0.0.0/8"}
+        environment = {f"NOTIFIER_APPRISE_{name}": value for name, value in settings.items()}
+        yield Stand(environment, lambda: len(server.requests), json_url(server))
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """What the engine may rely on, asked of every provider that discovery finds.
 
-A new provider needs an entry in STANDS: how to configure it against something on loopback
-and where to count what it sent.
+A new provider needs a `stand` in its own test: how to configure it against something on loopback
+and where to count what it sent; see `stands`.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,130 +25,16 @@ from notifier.channels.contract import (
 from notifier.channels.variables import PUBLIC_URL
 from notifier.outcome import Accepted, NotFound, Rejected, RetryLater, Unsure
 from notifier.words import TRAITS, Channel, InDoubt
-from tests.channels.conftest import Certificate, always, make_message
-from tests.channels.http_server import HttpServer
-from tests.channels.smtp_server import SmtpServer
-from tests.vendors.apns import DEVICE, APNs
-from tests.vendors.fcm import FCM
-from tests.vendors.postmark import Postmark
-from tests.vendors.sendgrid import SendGrid
-from tests.vendors.ses import Ses
-from tests.vendors.slack import Slack
-from tests.vendors.teams import Teams
-from tests.vendors.twilio import Twilio
-from tests.vendors.vonage import Vonage
-from tests.vendors.webpush import PushService
+from tests.channels.conftest import always, make_message
+from tests.channels.stands import Stand, stand_of
 
 NAMES = list(registry.providers())
 STORES = {"notifications", "sandbox_messages"}
 
 
-@dataclass
-class Stand:
-    """Where a provider under test sends to. sent: how many messages went out so far."""
-
-    environment: dict[str, str]
-    sent: Callable[[], int]
-    address: str | None = None
-
-
-@contextmanager
-def smtp_stand(_: Path) -> Iterator[Stand]:
-    with SmtpServer() as server:
-        settings = {"HOST": "127.0.0.1", "PORT": str(server.port), "SECURITY": "none"}
-        settings |= {"FROM": "notify@example.org"}
-        environment = {f"NOTIFIER_SMTP_{name}": value for name, value in settings.items()}
-        yield Stand(environment, lambda: len(server.mails))
-
-
-@contextmanager
-def webhook_stand(_: Path) -> Iterator[Stand]:
-    with HttpServer() as server:
-        environment = {"NOTIFIER_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8"}
-        yield Stand(environment, lambda: len(server.requests), server.url("/"))
-
-
-@contextmanager
-def teams_stand(folder: Path) -> Iterator[Stand]:
-    certificate = Certificate(folder)
-    with Teams(certificate.server_context(), certificate.path) as server:
-        yield Stand(server.environment(), lambda: len(server.messages), server.address)
-
-
-@contextmanager
-def apprise_stand(_: Path) -> Iterator[Stand]:
-    with HttpServer() as server:
-        settings = {"SERVICES": "json", "ALLOW_NETWORKS": "127.0.0.0/8"}
-        environment = {f"NOTIFIER_APPRISE_{name}": value for name, value in settings.items()}
-        yield Stand(environment, lambda: len(server.requests), f"json://127.0.0.1:{server.port}/")
-
-
-@contextmanager
-def logged_stand(folder: Path, name: str) -> Iterator[Stand]:
-    log = folder / "calls"
-    log.touch()
-    yield Stand(
-        {f"NOTIFIER_{name.upper()}_LOG": str(log)},
-        lambda: len(log.read_text().splitlines()),
-    )
-
-
-@contextmanager
-def nothing_stand(_: Path) -> Iterator[Stand]:
-    yield Stand({}, lambda: 0)
-
-
-@contextmanager
-def vendor_stand(
-    vendor: type[Postmark | SendGrid | Ses | Slack | Twilio | Vonage],
-) -> Iterator[Stand]:
-    with vendor() as server:
-        yield Stand(server.environment(), lambda: len(server.messages))
-
-
-@contextmanager
-def apns_stand(folder: Path) -> Iterator[Stand]:
-    with APNs() as server:
-        yield Stand(server.environment(folder), lambda: len(server.messages), f"apns:{DEVICE}")
-
-
-@contextmanager
-def fcm_stand(folder: Path) -> Iterator[Stand]:
-    with FCM() as server:
-        yield Stand(server.environment(folder), lambda: len(server.messages))
-
-
-@contextmanager
-def webpush_stand(folder: Path) -> Iterator[Stand]:
-    certificate = Certificate(folder)
-    with PushService(certificate.server_context(), certificate.path) as server:
-        yield Stand(server.environment(), lambda: len(server.messages), server.subscribe())
-
-
-STANDS = {
-    "apns": apns_stand,
-    "apprise": apprise_stand,
-    "fcm": fcm_stand,
-    "inbox": nothing_stand,
-    "null": lambda folder: logged_stand(folder, "null"),
-    "postmark": lambda _: vendor_stand(Postmark),
-    "sandbox": lambda folder: logged_stand(folder, "sandbox"),
-    "smtp": smtp_stand,
-    "sendgrid": lambda _: vendor_stand(SendGrid),
-    "ses": lambda _: vendor_stand(Ses),
-    "slack": lambda _: vendor_stand(Slack),
-    "teams": teams_stand,
-    "twilio": lambda _: vendor_stand(Twilio),
-    "vonage": lambda _: vendor_stand(Vonage),
-    "webhook": webhook_stand,
-    "webpush": webpush_stand,
-}
-
-
 @pytest.fixture(params=NAMES)
 def stand(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Provider, Stand]]:
-    assert request.param in STANDS, "a new provider needs a stand here"
-    with STANDS[request.param](tmp_path) as stand:
+    with stand_of(request.param)(tmp_path) as stand:
         provider = registry.providers()[request.param].from_environment(stand.environment)
         assert provider is not None
         yield provider, stand
@@ -160,6 +45,11 @@ def messages_for(provider: Provider, stand: Stand, count: int) -> list[Message]:
     channel = sorted(provider.channels)[0]
     fields = {"address": stand.address} if stand.address else {}
     return [make_message(channel, **fields) for _ in range(count)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_own_test_has_a_stand(name: str) -> None:
+    assert callable(stand_of(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -193,7 +83,7 @@ def test_it_reads_only_the_variables_it_names(name: str, tmp_path: Path) -> None
             self.read.add(key)
             return super().get(key, default)
 
-    with STANDS[name](tmp_path) as stand:
+    with stand_of(name)(tmp_path) as stand:
         environment = Watched(stand.environment)
         kind = registry.providers()[name]
         provider = kind.from_environment(environment)

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,10 +15,17 @@ from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
 from tests.channels.conftest import always, make_message
+from tests.channels.stands import Stand
 from tests.vendors import fcm as vendor
 from tests.vendors.server import Asked, Said
 
 SENDING = "/v1/projects/acme-push/messages:send"
+
+
+@contextmanager
+def stand(folder: Path) -> Iterator[Stand]:
+    with vendor.FCM() as server:
+        yield Stand(server.environment(folder), lambda: len(server.messages))
 
 
 @pytest.fixture

@@ -1,11 +1,21 @@
 """The inbox: what it takes, and what can not be shown in one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
 from notifier.channels.inbox import Inbox
 from notifier.outcome import Accepted, Rejected
 from notifier.words import Channel
 from tests.channels.conftest import always, make_message
+from tests.channels.stands import Stand
+
+
+@contextmanager
+def stand(_: Path) -> Iterator[Stand]:
+    yield Stand({}, lambda: 0)
 
 
 @pytest.mark.parametrize(

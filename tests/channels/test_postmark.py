@@ -4,8 +4,10 @@ import base64
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,10 +27,17 @@ from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.status import Status
 from notifier.words import Channel
 from tests.channels.conftest import always, make_message
+from tests.channels.stands import Stand
 from tests.vendors import postmark as vendor
 from tests.vendors.server import Said
 
 TOLD = "883953f4-6105-42a2-a16a-77a8eac79483"
+
+
+@contextmanager
+def stand(_: Path) -> Iterator[Stand]:
+    with vendor.Postmark() as server:
+        yield Stand(server.environment(), lambda: len(server.messages))
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +18,15 @@ from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.status import Status
 from notifier.words import Channel
 from tests.channels.conftest import always, make_message
+from tests.channels.stands import Stand
 from tests.vendors import sendgrid as vendor
 from tests.vendors.server import Said
+
+
+@contextmanager
+def stand(_: Path) -> Iterator[Stand]:
+    with vendor.SendGrid() as server:
+        yield Stand(server.environment(), lambda: len(server.messages))
 
 
 @pytest.fixture

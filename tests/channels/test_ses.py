@@ -1,6 +1,8 @@
 """Amazon SES against a stand-in that works out every signature."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -9,8 +11,15 @@ from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
 from tests.channels.conftest import always, make_message
+from tests.channels.stands import Stand
 from tests.vendors import ses as vendor
 from tests.vendors.server import Said
+
+
+@contextmanager
+def stand(_: Path) -> Iterator[Stand]:
+    with vendor.Ses() as server:
+        yield Stand(server.environment(), lambda: len(server.messages))
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,11 +19,18 @@ from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
 from tests.channels.conftest import always, make_message
+from tests.channels.stands import Stand
 from tests.vendors import slack as vendor
 from tests.vendors.server import Said
 
 PUBLIC = "https://notify.example.com"
 HOOK = f"https://hooks.slack.com{vendor.HOOK}"
+
+
+@contextmanager
+def stand(_: Path) -> Iterator[Stand]:
+    with vendor.Slack() as server:
+        yield Stand(server.environment(), lambda: len(server.messages))
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,16 @@ from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from tests.channels import tricks
 from tests.channels.conftest import Certificate, always, make_message
 from tests.channels.smtp_server import SmtpServer
+from tests.channels.stands import Stand
+
+
+@contextmanager
+def stand(_: Path) -> Iterator[Stand]:
+    with SmtpServer() as server:
+        settings = {"HOST": "127.0.0.1", "PORT": str(server.port), "SECURITY": "none"}
+        settings |= {"FROM": "notify@example.org"}
+        environment = {f"NOTIFIER_SMTP_{name}": value for name, value in settings.items()}
+        yield Stand(environment, lambda: len(server.mails))
 
 
 def environment(server: SmtpServer, **more: str) -> dict[str, str]:

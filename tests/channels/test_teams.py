@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,10 +16,18 @@ from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
 from tests.channels.conftest import Certificate, always, make_message
+from tests.channels.stands import Stand
 from tests.vendors import teams as vendor
 from tests.vendors.server import Said
 
 PUBLIC = "https://notify.example.com"
+
+
+@contextmanager
+def stand(folder: Path) -> Iterator[Stand]:
+    certificate = Certificate(folder)
+    with vendor.Teams(certificate.server_context(), certificate.path) as server:
+        yield Stand(server.environment(), lambda: len(server.messages), server.address)
 
 
 @pytest.fixture

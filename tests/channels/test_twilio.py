@@ -2,9 +2,11 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -33,10 +35,17 @@ from notifier.outcome import (
 from notifier.status import RECEIVED, Status
 from notifier.words import Channel
 from tests.channels.conftest import always, make_message
+from tests.channels.stands import Stand
 from tests.vendors import twilio as vendor
 from tests.vendors.server import Said
 
 PUBLIC = "https://notify.example.com"
+
+
+@contextmanager
+def stand(_: Path) -> Iterator[Stand]:
+    with vendor.Twilio() as server:
+        yield Stand(server.environment(), lambda: len(server.messages))
 
 
 @pytest.fixture

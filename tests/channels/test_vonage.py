@@ -3,9 +3,11 @@
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -17,10 +19,17 @@ from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.status import Status
 from notifier.words import Channel
 from tests.channels.conftest import always, make_message
+from tests.channels.stands import Stand
 from tests.vendors import vonage as vendor
 from tests.vendors.server import Said
 
 PUBLIC = "https://notify.example.com"
+
+
+@contextmanager
+def stand(_: Path) -> Iterator[Stand]:
+    with vendor.Vonage() as server:
+        yield Stand(server.environment(), lambda: len(server.messages))
 
 
 @pytest.fixture

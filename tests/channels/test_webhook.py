@@ -4,8 +4,10 @@ import json
 import resource
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 import standardwebhooks
@@ -22,8 +24,16 @@ from tests.channels import tricks
 from tests.channels.conftest import SECRET, Certificate, always, make_message
 from tests.channels.http_server import HttpServer, bomb
 from tests.channels.smtp_server import SmtpServer
+from tests.channels.stands import Stand
 
 LOOPBACK = {"NOTIFIER_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8, ::1/128"}
+
+
+@contextmanager
+def stand(_: Path) -> Iterator[Stand]:
+    with HttpServer() as server:
+        environment = {"NOTIFIER_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8"}
+        yield Stand(environment, lambda: len(server.requests), server.url("/"))
 
 
 @pytest.fixture

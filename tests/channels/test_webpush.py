@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,9 +19,17 @@ from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.words import Channel
 from tests.channels.conftest import Certificate, always, make_message
+from tests.channels.stands import Stand
 from tests.vendors.server import Said
 from tests.vendors.tokens import decoded, unpadded
 from tests.vendors.webpush import SUBJECT, Browser, PushService, point
+
+
+@contextmanager
+def stand(folder: Path) -> Iterator[Stand]:
+    certificate = Certificate(folder)
+    with PushService(certificate.server_context(), certificate.path) as server:
+        yield Stand(server.environment(), lambda: len(server.messages), server.subscribe())
 
 
 @pytest.fixture

@@ -97,6 +97,7 @@ def _by_case(verdicts: list[Verdict]) -> dict[str, dict[str, Any]]:
             "stuck": sum(v.stuck for v in runs),
             "in_doubt": sum(v.in_doubt for v in runs),
             "repeated": sum(v.repeated for v in runs),
+            "unknown": sum(v.unknown for v in runs),
             "recovery_median": round(statistics.median(measured), 2) if measured else None,
             "recovery_most": max(measured, default=None),
             "bound": runs[0].bound,
@@ -107,14 +108,14 @@ def _by_case(verdicts: list[Verdict]) -> dict[str, dict[str, Any]]:
 def _summary(verdicts: list[Verdict], took: float) -> None:
     print(
         f"\n{'case':34} {'runs':>4} {'failed':>6} {'lost':>4} {'stuck':>5} {'in doubt':>8} "
-        f"{'repeated':>8} {'recovery: median':>16} {'most':>6} {'bound':>6}"
+        f"{'repeated':>8} {'unknown':>7} {'recovery: median':>16} {'most':>6} {'bound':>6}"
     )
     for name, facts in _by_case(verdicts).items():
         shown = {key: "-" if value is None else value for key, value in facts.items()}
         print(
             f"{name:34} {shown['runs']:>4} {shown['failed']:>6} {shown['lost']:>4} "
             f"{shown['stuck']:>5} {shown['in_doubt']:>8} {shown['repeated']:>8} "
-            f"{shown['recovery_median']:>16} {shown['recovery_most']:>6} {shown['bound']:>6g}"
+            f"{shown['unknown']:>7} {shown['recovery_median']:>16} {shown['recovery_most']:>6} {shown['bound']:>6g}"
         )
     failed = [f"{v.case} --first {v.seed} --seeds 1" for v in verdicts if v.broken]
     print(f"\n{len(verdicts)} runs in {took:.0f} s, {len(failed)} failed")

@@ -118,6 +118,7 @@ class Case:
     holds: what must hold besides what must always hold.
     within: seconds from the fault's end to the last outcome.
     may_repeat: whether what was in doubt may reach a receiver twice.
+    may_stay_unknown: whether what was in doubt may stay so, because nobody can tell.
     may_outlive_claim: whether a send may finish after its claim (a frozen process).
     seconds: over which the load is emitted.
     waits: most of it is waiting and it starts no process, so that it runs beside the others.
@@ -130,6 +131,7 @@ class Case:
     act: Act
     within: float = LEASE + 2
     may_repeat: bool = True
+    may_stay_unknown: bool = False
     may_outlive_claim: bool = False
     seconds: float = 1.0
     channels: tuple[str, ...] = CHANNELS
@@ -148,6 +150,7 @@ def case(
     *,
     within: float = LEASE + 2,
     may_repeat: bool = True,
+    may_stay_unknown: bool = False,
     may_outlive_claim: bool = False,
     seconds: float = 1.0,
     channels: tuple[str, ...] = CHANNELS,
@@ -165,6 +168,7 @@ def case(
             act,
             within,
             may_repeat,
+            may_stay_unknown,
             may_outlive_claim,
             seconds,
             channels,
@@ -207,6 +211,7 @@ def run(
             verdict,
             over=trial.over_at,
             may_repeat=chosen.may_repeat,
+            may_stay_unknown=chosen.may_stay_unknown,
             may_outlive_claim=chosen.may_outlive_claim,
         )
     except Exception as error:

@@ -205,7 +205,15 @@ def main() -> int:
         except TimeoutError as error:
             verdict.broken.append(str(error))
         verdict.bound, verdict.point = options.patience, f"{strikes} faults"
-        judge(stand, load, verdict, over=over, may_repeat=True, may_outlive_claim=True)
+        judge(
+            stand,
+            load,
+            verdict,
+            over=over,
+            may_repeat=True,
+            may_stay_unknown=False,
+            may_outlive_claim=True,
+        )
         verdict.took = round(time.monotonic() - began, 1)
     if watch.missing:
         print(f"not measured, for want of {watch.missing}")

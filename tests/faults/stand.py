@@ -52,8 +52,8 @@ PROGRAMS: dict[str, list[str]] = {
 
 # In the order in which they can be emptied; who there is and what may be emitted stays.
 _CLEARED = (
-    "notification_deliveries, delivery_journal, provider_messages, dispatches, dead_letters, "
-    "in_doubt, notifications, sandbox_messages, admin_system_events, suppressions, "
+    "notification_deliveries, delivery_journal, provider_messages, callbacks, dispatches, "
+    "dead_letters, in_doubt, notifications, sandbox_messages, admin_system_events, suppressions, "
     "event_cancellations, idempotency_keys, notification_events"
 )
 
@@ -213,7 +213,7 @@ class Stand:
         self.mail.fault = self.endpoint.fault = self.endpoint.before = None
         poke._off_until = 0.0
 
-    def await_ready(self, names: Sequence[str] | dict[str, Any], seconds: float = 60) -> None:
+    def await_ready(self, names: Sequence[str] | Mapping[str, Any], seconds: float = 60) -> None:
         """Every process runs, and every worker has said so since it was started last."""
         await_(
             lambda: all(self.stack.is_ready(name) for name in names),
@@ -311,7 +311,7 @@ class Programs(Stack):
         """Running, and ready by its own word where it gives one."""
         if not self.pid(name):
             return False
-        if name.startswith("beat"):
+        if name.startswith(("beat", "api")):
             return True
         word = b"worker_ready" if name.startswith("worker") else b"relay_started"
         with self.log(name).open("rb") as log:

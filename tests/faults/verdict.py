@@ -17,6 +17,7 @@ from tests.faults.stand import Stand, times
 _DELIVERIES = """
 SELECT d.id::text, d.channel, d.status, d.code, d.event_id,
        coalesce(bool_or(j.claim > 1 OR j.code IN ('in_doubt', 'not_found')), false) AS in_doubt,
+       coalesce(bool_or(j.to_status = 'sending'), false) AS announced,
        count(*) FILTER (WHERE j.code = 'not_found') AS not_found,
        extract(epoch FROM max(j.at))::float8 AS last
 FROM notifier.notification_deliveries d
@@ -54,6 +55,8 @@ class Verdict:
     """Where the fault struck."""
     in_doubt: int = 0
     repeated: int = 0
+    unknown: int = 0
+    """Of those in doubt, where nobody could tell and the case allows it."""
     lost: int = 0
     stuck: int = 0
     recovery: float | None = None
@@ -79,7 +82,7 @@ class Verdict:
         facts = (
             f"{'ok  ' if not self.broken else 'FAIL'} {self.case:34} seed {self.seed:<6} "
             f"{self.deliveries:5} deliveries  in doubt {self.in_doubt:4}  "
-            f"repeated {self.repeated:4}  recovery {measured}  run {self.took:5.1f} s{contended}  at {self.point or '-'}"
+            f"repeated {self.repeated:4}  unknown {self.unknown:4}  recovery {measured}  run {self.took:5.1f} s{contended}  at {self.point or '-'}"
         )
         return "\n".join([facts, *(f"     {word}" for word in (*self.notes, *self.broken))])
 
@@ -91,12 +94,15 @@ def judge(
     *,
     over: float | None,
     may_repeat: bool,
+    may_stay_unknown: bool,
     may_outlive_claim: bool,
 ) -> None:
     """Hold the database against the receivers, and write down what does not fit.
 
     over: when the fault ended, by `time.time`.
     may_repeat: whether deliveries in doubt may have been received twice.
+    may_stay_unknown: whether deliveries may stay `unknown` that a worker had announced and then lost its
+        claim on.
     may_outlive_claim: a frozen process may finish the very send it was frozen in.
     """
     broken = verdict.broken
@@ -117,12 +123,23 @@ def judge(
 
     receipts = stand.receipts()
     seen = times([receipt for receipt in receipts if receipt.accepted])
-    unsent = [row for row in ours if row.status not in ("sent", "delivered")]
+    taken_over = {row.id for row in stand.query(_TAKEN_OVER)}
+    unknown = {
+        row.id
+        for row in ours
+        if may_stay_unknown and row.status == "unknown" and row.announced and row.id in taken_over
+    }
+    verdict.unknown = len(unknown)
+    unsent = [
+        row for row in ours if row.status not in ("sent", "delivered") and row.id not in unknown
+    ]
     verdict.stuck = sum(
         row.status in ("scheduled", "queued", "sending", "retrying") for row in ours
     )
     unreceived = [
-        row for row in ours if row not in unsent and row.channel in CALLED and not seen[row.id]
+        row
+        for row in ours
+        if row.status in ("sent", "delivered") and row.channel in CALLED and not seen[row.id]
     ]
     verdict.lost = expected - len(ours) + len(unsent) - verdict.stuck + len(unreceived)
     check(not verdict.stuck, f"{verdict.stuck} stuck")
@@ -132,7 +149,6 @@ def judge(
     strange = seen.keys() - {row.id for row in known}
     check(not strange, f"{len(strange)} received that the database does not know")
 
-    taken_over = {row.id for row in stand.query(_TAKEN_OVER)}
     doubtful = {row.id for row in ours if row.in_doubt or row.id in taken_over}
     repeated = {row.id for row in ours if seen[row.id] > 1}
     verdict.in_doubt, verdict.repeated = len(doubtful), len(repeated)
