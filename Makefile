@@ -41,6 +41,7 @@ faults: $(STAMP) ## Break everything, case by case, over 20 seeds (ARGS="redis -
 
 soak: $(STAMP) ## Kill something every 30 to 90 s under load (MINUTES=10)
 	@exec $(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(ARGS)
+
 mutations: $(STAMP) ## Break the engine on purpose; a named test must notice (ARGS="--jobs 2")
 	@exec $(BIN)/python -m tests.mutations $(ARGS)
 
