@@ -28,12 +28,12 @@ LOOK_AGAIN = timedelta(seconds=5)
 
 def assign(
     held: Claim, rest: dict[uuid.UUID, Loaded], worker: Worker
-) -> tuple[Provider, int] | None:
+) -> tuple[Provider, dict[uuid.UUID, int]] | None:
     """The provider for this claim, and how many work that each delivery may go through.
 
     Deliveries whose route asks for another leave the dispatch and `rest`, each lot on a dispatch of
-    its own; those that no provider can take now are due again soon, those that none is configured
-    for fail. None where nothing is left.
+    its own; those that no provider can take now are due again soon; those that none is configured
+    for fail, unless a pause has them wait. None where nothing is left.
     """
     assert held.channel is not None
     with statement() as connection:
@@ -43,10 +43,16 @@ def assign(
     carriers = {d.id: _carriers(worker, held.channel, d.address) for d in rest.values()}
     lots: dict[str | None, list[uuid.UUID]] = {}
     nowhere: list[Loaded] = []
+    parked: dict[uuid.UUID, list[uuid.UUID]] = {}
     for delivery in rest.values():
         route = _route(worker, held.channel, delivery.tenant_id)
         if not route:
-            nowhere.append(delivery)
+            waits = (p.id for p in paused if p.fits(delivery.tenant_id, held.channel, "", None))
+            pause = next(waits, None)
+            if pause is None:
+                nowhere.append(delivery)
+            else:
+                parked.setdefault(pause, []).append(delivery.id)
             continue
         # A push token is good for one provider alone. Where none can carry to an address, the first
         # of the route will say what it had expected.
@@ -80,6 +86,8 @@ def assign(
                 dispatches.add(
                     connection, DispatchKind.DELIVER, held, waiting, LOOK_AGAIN, held.stays_with
                 )
+            for pause, ids in parked.items():
+                pauses.park(connection, held, ids, pause, held.stays_with)
             if nowhere:
                 _fail(connection, held, nowhere, worker)
             held.delivery_ids = keep
@@ -91,7 +99,7 @@ def assign(
         del rest[gone]
     provider = worker.named(held.channel, chosen)
     assert provider is not None
-    return provider, min(breakers.working(names) for names in {able[i] for i in rest})
+    return provider, {i: breakers.working(able[i]) for i in rest}
 
 
 def _carriers(worker: Worker, channel: Channel, address: str) -> frozenset[str]:
@@ -141,6 +149,7 @@ def _fail(connection: Connection, held: Claim, nowhere: Sequence[Loaded], worker
     has_some = bool(worker.providers[held.channel])
     whose = "its tenant's route names no provider that is" if has_some else "no provider is"
     reason = f"{whose} configured for {held.channel}"
+    log.error("no_provider", channel=held.channel, deliveries=len(nowhere), why=reason)
     moves = [
         Move(d.id, d.status, Status.FAILED, d.attempts, code=Reason.NO_PROVIDER, detail=reason)
         for d in nowhere

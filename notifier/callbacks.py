@@ -25,7 +25,7 @@ from notifier.status import Status
 from notifier.store import callbacks, deliveries, dispatches, received
 from notifier.store.callbacks import Kept
 from notifier.store.engine import UNAVAILABLE, connect
-from notifier.suppressions import STOPPED
+from notifier.store.suppressions import STOPPED
 from notifier.words import Channel
 from notifier.worker import Worker, claiming
 

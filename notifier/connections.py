@@ -208,7 +208,9 @@ def token(tenant: uuid.UUID, provider: Provider) -> str | None:
     found = _look_up(tenant, provider)
     if len(_known) >= _KEPT:
         _known.clear()
-    _known[key] = found, time.monotonic() + BELIEVED
+    if found != "":
+        # Who has just connected again need not wait for it.
+        _known[key] = found, time.monotonic() + BELIEVED
     return found
 
 

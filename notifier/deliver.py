@@ -95,8 +95,9 @@ def _claim(dispatch_id: uuid.UUID, token: uuid.UUID, worker: Worker) -> Chunk | 
             if not dispatches.shrink(connection, held, list(rest), worker.settings.lease):
                 return None
             held.delivery_ids = list(rest)
+    working: dict[uuid.UUID, int] = {}
     if len(chain) == 1 and not worker.routes():
-        provider, working = chain[0], 1
+        provider = chain[0]
     else:
         way = assign.assign(held, rest, worker)
         if way is None:

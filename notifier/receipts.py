@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from notifier.log import logger
 from notifier.status import RECEIVED, UNFINISHED, Status
 from notifier.store import deliveries, dispatches, received
-from notifier.suppressions import COMPLAINED
+from notifier.store.suppressions import COMPLAINED
 
 log = logger("receipts")
 

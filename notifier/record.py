@@ -4,7 +4,6 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from notifier import callbacks, failpoints, receipts
 from notifier.log import logger
@@ -80,12 +79,7 @@ def _write(chunk: Chunk, results: Results, rest: list[uuid.UUID], worker: Worker
         for wait, ids in results.later.items():
             dispatches.add(connection, DispatchKind.DELIVER, held, ids, wait, held.stays_with)
         for pause, ids in results.parked.items():
-            if pauses.hold(connection, pause):
-                pauses.park(connection, held, ids, pause, held.stays_with)
-            else:
-                dispatches.add(
-                    connection, DispatchKind.DELIVER, held, ids, timedelta(), held.stays_with
-                )
+            pauses.park(connection, held, ids, pause, held.stays_with)
         if results.ask:
             wait = chunk.provider.settles
             dispatches.add(connection, DispatchKind.RECONCILE, held, results.ask, wait)

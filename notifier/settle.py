@@ -76,7 +76,7 @@ def settle(
                     results.reports.setdefault(later, []).append(told)
         case RetryLater(code, reason, after):
             wait = retry.next_attempt(attempt, worker.settings.delays, after)
-            if wait is not None and routing.has_another(attempt, chunk.working):
+            if wait is not None and routing.has_another(attempt, chunk.working.get(delivery.id, 1)):
                 wait = timedelta()
             if wait is None:
                 moved(Status.FAILED, code, reason)

@@ -15,20 +15,13 @@ from notifier.errors import (
 )
 from notifier.log import logger
 from notifier.store import addresses, suppressions, system, tenants
-from notifier.store.suppressions import Place, Suppression
+from notifier.store.suppressions import RECIPIENTS_WORD, Place, Suppression
 from notifier.words import Channel, Severity
 
 log = logger("suppressions")
 
 MOST = 1000
 LONGEST_REASON = 500
-
-STOPPED = "replied STOP"
-"""Written for every tenant that knows the address; the recipient's START takes it back."""
-COMPLAINED = "complained"
-
-RECIPIENTS_WORD = (STOPPED, COMPLAINED)
-"""Reasons that are what a recipient said: a tenant can not go back on it for them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,8 @@ def _example(
         if problem is not None:
             raise InvalidPayload(*problem)
         return payload
-    if kind.example is None:
+    # Who registered it with an older release may have changed the schema alone.
+    if kind.example is None or templates.payload_problem(connection, kind.schema, kind.example):
         raise InvalidValue("payload", "an example, as this event type has none")
     return kind.example
 

@@ -112,8 +112,8 @@ class Chunk:
     started: float
     until: float
     """When the lease ends by this process's monotonic clock; never later than the database's."""
-    working: int = 1
-    """How many providers there are that could have sent it, this one among them."""
+    working: Mapping[uuid.UUID, int] = field(default_factory=dict)
+    """How many providers work that a delivery may go through, this one among them; else one."""
 
     @property
     def channel(self) -> Channel:

@@ -288,8 +288,8 @@ MUTATIONS = (
     Mutation(
         "providers outside a tenant's route count for the next attempt",
         ASSIGN,
-        "min(breakers.working(names) for names in {able[i] for i in rest})",
-        "len(worker.providers[held.channel])",
+        "{i: breakers.working(able[i]) for i in rest}",
+        "dict.fromkeys(rest, len(worker.providers[held.channel]))",
         "test_failover.py::test_only_a_provider_that_may_be_taken_makes_the_next_attempt_come_at_once",
     ),
     Mutation(

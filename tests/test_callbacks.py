@@ -15,6 +15,7 @@ from notifier.channels.contract import Acknowledged, Fact, Replied, Told
 from notifier.settings import Settings
 from notifier.status import Status
 from notifier.store import audience
+from notifier.store.suppressions import STOPPED
 from notifier.words import Channel
 from tests.conftest import Database
 from tests.engine import configured, due_now, run_due, sound, to_addresses, worker
@@ -195,7 +196,7 @@ def test_stop_suppresses_the_number_wherever_it_is_known_and_start_takes_that_ba
     by_hand = (third, "sms", "by hand")
     keep(database, Replied(Channel.SMS, number, False, "STOP"))
     receive(database, configured)
-    ours = {(owner, "sms", suppressions.STOPPED) for owner in (tenant, other)}
+    ours = {(owner, "sms", STOPPED) for owner in (tenant, other)}
     assert suppressed() == ours | {by_hand}
     keep(database, Replied(Channel.SMS, number, True, "START"))
     receive(database, configured)

@@ -335,6 +335,23 @@ def test_a_provider_that_is_given_too_much_is_not_held_for_broken(
     assert len(first.given) == 4 * breaker.LEAST
 
 
+def pause(
+    connection: Connection, *, channel: Channel | None = None, provider: str | None = None
+) -> uuid.UUID:
+    made = pauses.begin(
+        connection,
+        tenant=None,
+        channel=channel,
+        provider=provider,
+        event_type=None,
+        reason="maintenance",
+        actor=None,
+        until=None,
+    )
+    connection.commit()
+    return made
+
+
 def due_in(database: Database) -> float:
     """Seconds until the only dispatch is due."""
     return float(
@@ -353,16 +370,7 @@ def test_only_a_provider_that_may_be_taken_makes_the_next_attempt_come_at_once(
     other: str,
 ) -> None:
     if other == "paused":
-        pauses.begin(
-            connection,
-            tenant=None,
-            channel=None,
-            provider="second",
-            event_type=None,
-            reason="maintenance",
-            actor=None,
-            until=None,
-        )
+        pause(connection, provider="second")
     else:
         routes.replace(connection, tenant, Channel.EMAIL, [("first", 0, 1)])
     connection.commit()
@@ -448,6 +456,39 @@ def test_what_nobody_carries_is_a_dead_letter_until_somebody_does(
     assert replay(code="no_provider") == 2
     run_all(database, Worker(dict.fromkeys(Channel, (First(accept),)), configured))
     assert database.statuses() == {"sent": 2}
+
+
+def test_what_nobody_carries_waits_while_its_channel_is_paused(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    """Whoever changes carriers pauses the channel, and has none for a while."""
+    made = pause(connection, channel=Channel.EMAIL)
+    to_addresses(connection, tenant, 2)
+    run_all(database, Worker(dict.fromkeys(Channel, ()), configured))
+    assert database.statuses() == {"queued": 2}
+    with database.pool.begin() as writer:
+        pauses.end(writer, None, made, None)
+    run_all(database, Worker(dict.fromkeys(Channel, (First(accept),)), configured))
+    assert database.statuses() == {"sent": 2}
+
+
+def test_one_tenants_route_takes_no_turn_from_anothers(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    """In one chunk, which goes through the provider that both may take."""
+    other = audience.create_tenant(connection, "other")
+    routes.replace(connection, tenant, Channel.EMAIL, [("first", 0, 1)])
+    connection.commit()
+    worker, first, second = pair(configured, fail)
+    to_addresses(connection, tenant, 1)
+    to_addresses(connection, other, 1)
+    with database.pool.begin() as packer:
+        packer.exec_driver_sql("SELECT notifier.pack()")
+    assert database.one("SELECT count(*) FROM notifier.dispatches") == 1
+    run_all(database, worker)
+    assert len(first.given) == 2
+    assert [message.tenant_id for message in second.given] == [other]
+    assert database.statuses() == {"sent": 1, "retrying": 1}
 
 
 def test_alone_a_provider_is_tried_whatever_its_breaker_says(

@@ -33,7 +33,7 @@ from notifier.status import FINAL, RECEIVED, Status
 from notifier.store import dispatches, system
 from notifier.store.doubts import Which
 from notifier.store.engine import engine_for
-from notifier.words import Decision, DispatchKind
+from notifier.words import TRAITS, Channel, Decision, DispatchKind
 from tests.conftest import Database
 from tests.engine import Paused, configured, to_addresses
 from tests.model import TURNS, Dispatch, Hand, Model
@@ -296,7 +296,7 @@ class Machine(RuleBasedStateMachine):
             if d.due
             and d.kind == DispatchKind.DELIVER
             and d.claims == d.rings == 0
-            and len(d.ids) <= (50 if d.channel == "email" else 2)
+            and len(d.ids) <= TRAITS[Channel(d.channel)].chunk // 10
         ]
         relay.relay_once(self.configured)
         rung = {

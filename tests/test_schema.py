@@ -1,6 +1,8 @@
 """The schema: migrations equal the tables, functions equal their sources, ids stay distinct."""
 
 import re
+import threading
+import time
 from importlib import resources
 
 import pytest
@@ -80,6 +82,39 @@ def test_the_schema_goes_down_and_up_again(database: Database) -> None:
         migrate(connection)
         assert installed_version(connection) == head
         assert catalog(connection) == before
+    server.dispose()
+
+
+def test_a_migration_that_meets_a_lock_has_nobody_wait_behind_it_for_long(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An emit reads the event types in its producer's transaction, however long that one takes."""
+    monkeypatch.setattr("notifier.store.migrate._PATIENCE_MS", 300)
+    server = engine_for(database.admin_url)
+
+    def to_head() -> None:
+        with server.connect() as connection:
+            migrate(connection)
+
+    with server.connect() as connection:
+        head = installed_version(connection)
+        migrate(connection, "0021")
+    migrating = threading.Thread(target=to_head)
+    with server.connect() as producer, server.connect() as other:
+        producer.exec_driver_sql("SELECT FROM notifier.event_types")
+        migrating.start()
+        slowest = 0.0
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            began = time.monotonic()
+            other.exec_driver_sql("SELECT FROM notifier.event_types")
+            other.rollback()
+            slowest = max(slowest, time.monotonic() - began)
+        assert 0.1 < slowest < 2, "it waited, and went on before the producer was done"
+        assert installed_version(other) == "0021"
+    migrating.join(60)
+    with server.connect() as connection:
+        assert installed_version(connection) == head
     server.dispose()
 
 

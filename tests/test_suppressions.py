@@ -26,7 +26,8 @@ from notifier.settings import Settings
 from notifier.status import Status
 from notifier.store import audience
 from notifier.store import callbacks as replies
-from notifier.suppressions import COMPLAINED, STOPPED, Lifted
+from notifier.store.suppressions import COMPLAINED, STOPPED, UNSUBSCRIBED
+from notifier.suppressions import Lifted
 from notifier.words import TRAITS, Channel
 from tests.channels.conftest import ADDRESSES
 from tests.conftest import Database
@@ -210,6 +211,35 @@ def test_a_stop_is_lifted_by_start_or_by_an_operator_who_insists(
     assert (owner, kind, message, actor) == (tenant, "recipients_word_lifted", STOPPED, "test")
     with database.pool.begin() as writer:
         assert replies.start(writer, Channel.SMS, NUMBER, STOPPED) == 1
+
+
+@pytest.mark.parametrize("word", [STOPPED, COMPLAINED, UNSUBSCRIBED])
+def test_the_recipients_word_takes_the_place_of_any_other_reason(
+    database: Database,
+    connection: Connection,
+    tenant: uuid.UUID,
+    configured: Settings,
+    word: str,
+) -> None:
+    """Else a tenant could lift that one, and send again to whoever said no."""
+    to_ada = {"addresses": [{"channel": "email", "address": ADA}]}
+    emit(connection, "task.due_soon", TASK, tenant=tenant, to=to_ada)
+    connection.commit()
+    run_due(database, worker(configured))
+    delivery = database.one("SELECT id FROM notifier.notification_deliveries")
+    add(database, tenant)
+    with database.pool.begin() as writer:
+        if word == STOPPED:
+            replies.stop(writer, Channel.EMAIL, ADA, STOPPED)
+        elif word == COMPLAINED:
+            receipts.apply(writer, [Receipt(delivery, Status.COMPLAINED, "scripted")])
+        else:
+            assert writer.exec_driver_sql(
+                "SELECT notifier.unsubscribe(%s)", (delivery,)
+            ).scalar_one()
+    assert rows(database) == {(tenant, "email", ADA, word)}
+    with pytest.raises(RecipientsWord, match=word):
+        lift(database, tenant)
 
 
 def test_a_complaint_leaves_what_is_retired_as_it_is_unless_an_operator_insists(

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from notifier.store.suppressions import OUTWEIGHS
 from notifier.words import Channel
 
 
@@ -78,17 +79,18 @@ def next_look(connection: Connection) -> datetime | None:
 
 
 def stop(connection: Connection, channel: Channel, address: str, reason: str) -> int:
-    """Suppress an address for every tenant that has it; for how many."""
+    """Suppress an address for every tenant that has it, in its recipient's word; for how many."""
     return connection.exec_driver_sql(
-        "INSERT INTO notifier.suppressions (tenant_id, channel, address, reason) "
+        "INSERT INTO notifier.suppressions AS s (tenant_id, channel, address, reason) "
         "SELECT DISTINCT c.tenant_id, c.channel, c.address, %s FROM notifier.contact_points c "
-        "WHERE c.channel = %s AND c.address = %s ON CONFLICT DO NOTHING",
+        f"WHERE c.channel = %s AND c.address = %s {OUTWEIGHS}",
         (reason, channel, address),
     ).rowcount
 
 
 def start(connection: Connection, channel: Channel, address: str, reason: str) -> int:
-    """Take back what `stop` did for that reason, and nothing else; for how many tenants."""
+    """Take back what `stop` did for that reason, and nothing else; for how many tenants. Whoever wants
+    messages again takes back what their STOP had taken the place of, too."""
     return connection.exec_driver_sql(
         "DELETE FROM notifier.suppressions WHERE channel = %s AND address = %s AND reason = %s",
         (channel, address, reason),

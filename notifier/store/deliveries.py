@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from notifier.status import Actor, Status, may_move
+from notifier.store.suppressions import OUTWEIGHS
 
 ToldNow = tuple[uuid.UUID, str, int, str | None, int | None]
 """What a provider said when it took a message: the delivery, the provider's own id, the attempt, the
@@ -312,10 +313,10 @@ def suppress_addresses(
 ) -> None:
     """Send the addresses of `deliveries` nothing more for their tenants; they live."""
     connection.exec_driver_sql(
-        "INSERT INTO notifier.suppressions (tenant_id, channel, address, reason) "
+        "INSERT INTO notifier.suppressions AS s (tenant_id, channel, address, reason) "
         "SELECT DISTINCT d.tenant_id, d.channel, d.address, %s "
         "FROM unnest(%s::uuid[]) AS x(id) JOIN notifier.notification_deliveries d ON d.id = x.id "
-        "WHERE d.address IS NOT NULL ON CONFLICT DO NOTHING",
+        f"WHERE d.address IS NOT NULL {OUTWEIGHS}",
         (reason, list(deliveries)),
     )
 

@@ -6,13 +6,14 @@ They begin and end in SQL functions, so that the API, which may not touch the qu
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
 from notifier.status import UNFINISHED
+from notifier.store import dispatches
 from notifier.store.dispatches import STATUS_OF_X, Claim
-from notifier.words import Channel
+from notifier.words import Channel, DispatchKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def active(connection: Connection) -> list[Pause]:
     return [Pause(row[0], row[1], row[2] and Channel(row[2]), *row[3:]) for row in rows]
 
 
-def hold(connection: Connection, pause: uuid.UUID) -> bool:
+def _hold(connection: Connection, pause: uuid.UUID) -> bool:
     """Keep a pause from being ended before this transaction is over; False where it is already."""
     row = connection.exec_driver_sql(
         "SELECT FROM notifier.pauses WHERE id = %s AND ended_at IS NULL FOR SHARE", (pause,)
@@ -108,10 +109,14 @@ def park(
     pause: uuid.UUID,
     provider: str | None,
 ) -> None:
-    """A dispatch of `held`'s channel and lane for `ids`, due when the pause ends.
+    """A dispatch of `held`'s channel and lane for `ids`, due when the pause ends; at once where it is
+    over. It is not ended before this transaction is.
 
     provider: through which they may have gone out already.
     """
+    if not _hold(connection, pause):
+        dispatches.add(connection, DispatchKind.DELIVER, held, ids, timedelta(), provider)
+        return
     connection.exec_driver_sql(
         "INSERT INTO notifier.dispatches "
         "(kind, tenant_id, event_id, channel, lane, delivery_ids, due_at, provider, pause_id) "

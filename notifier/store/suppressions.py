@@ -9,6 +9,22 @@ from sqlalchemy import Connection
 from notifier.store.addresses import shown
 from notifier.words import Channel
 
+STOPPED = "replied STOP"
+"""Written for every tenant that knows the address; the recipient's START takes it back."""
+COMPLAINED = "complained"
+UNSUBSCRIBED = "unsubscribed"
+
+RECIPIENTS_WORD = (STOPPED, COMPLAINED, UNSUBSCRIBED)
+"""Reasons that are what a recipient said: a tenant can not go back on it for them."""
+
+_WORDS = ", ".join(f"'{word}'" for word in RECIPIENTS_WORD)
+OUTWEIGHS = (
+    "ON CONFLICT (tenant_id, channel, address) DO UPDATE SET reason = excluded.reason "
+    f"WHERE excluded.reason IN ({_WORDS}) AND s.reason NOT IN ({_WORDS})"
+)
+"""SQL after `INSERT INTO notifier.suppressions AS s`: the recipient's word takes the place of any other
+reason, and nothing else does."""
+
 _MARK = (
     "encode(substring(sha256(convert_to(concat_ws(' ', s.tenant_id, s.channel, s.address), 'UTF8')) "
     "FROM 1 FOR 16), 'hex')"

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Connection
 
 from notifier.store import suppressions as store
-from notifier.suppressions import COMPLAINED, STOPPED
+from notifier.store.suppressions import RECIPIENTS_WORD
 from tests.channels.conftest import ADDRESSES
 from tests.conftest import Database
 from tests.http.conftest import Client, event, problem
@@ -56,7 +56,7 @@ def test_another_tenants_is_neither_seen_nor_lifted(
     assert database.one("SELECT tenant_id FROM notifier.suppressions") == other.tenant
 
 
-@pytest.mark.parametrize("reason", [STOPPED, COMPLAINED])
+@pytest.mark.parametrize("reason", RECIPIENTS_WORD)
 def test_a_tenant_does_not_lift_what_a_recipient_said(
     database: Database, connection: Connection, acme: Client, reason: str
 ) -> None:
