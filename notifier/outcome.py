@@ -47,16 +47,13 @@ class RetryLater(_Told):
     """Not accepted, and worth another try.
 
     after: the least wait the provider asked for, already bounded by the channel.
+    throttled: the provider works, and has been given too much: no reason to hold it for broken.
     """
 
     code: str
     reason: str
     after: timedelta | None = None
-
-    @property
-    def throttled(self) -> bool:
-        """Whether the provider says, in HTTP's word for it, that it has been given too much."""
-        return self.code == "429"
+    throttled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -324,7 +324,7 @@ def test_without_redis_every_breaker_is_closed(
 def test_a_provider_that_is_given_too_much_is_not_held_for_broken(
     database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
 ) -> None:
-    worker, first, _ = pair(configured, lambda _: RetryLater("429", "too many requests"))
+    worker, first, _ = pair(configured, lambda _: RetryLater("1", "too fast", throttled=True))
     to_addresses(connection, tenant, 2 * breaker.LEAST)
     run_all(database, worker)
     assert database.statuses() == {"sent": 2 * breaker.LEAST}, "by the other, at once"

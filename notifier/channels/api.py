@@ -137,7 +137,9 @@ def busy(answer: "requests.Response") -> RetryLater | Unsure | None:
             wait = http.retry_after(
                 answer.headers.get("retry-after"), datetime.now(UTC), LONGEST_WAIT
             )
-            return RetryLater(str(answer.status_code), line, after=wait)
+            return RetryLater(
+                str(answer.status_code), line, after=wait, throttled=answer.status_code == 429
+            )
         case status if status >= 500 or status < 200:
             return Unsure(line)
     return None

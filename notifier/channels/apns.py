@@ -275,7 +275,8 @@ def judge(result: http2.Result) -> Outcome:
         return Rejected(code, result.line)
     if result.status >= 500 and result.status != 503:
         return Unsure(f"{result.line} {code}")
-    return RetryLater(code, result.line, after=WAITS.get(code))
+    throttled = result.status == 429
+    return RetryLater(code, result.line, after=WAITS.get(code), throttled=throttled)
 
 
 def _private_key(path: str) -> Any:

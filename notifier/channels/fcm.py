@@ -192,7 +192,8 @@ def judge(answer: "requests.Response") -> Outcome:
     reason = str(error.get("message") or answer.reason)[:300]
     if answer.status_code == 429:
         wait = http.retry_after(answer.headers.get("retry-after"), datetime.now(UTC), LONGEST_WAIT)
-        return RetryLater(code, reason, after=QUOTA_WAIT if wait is None else wait)
+        wait = QUOTA_WAIT if wait is None else wait
+        return RetryLater(code, reason, after=wait, throttled=True)
     if (later := busy(answer)) is not None:
         return later
     if answer.ok:

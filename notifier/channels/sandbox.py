@@ -135,7 +135,9 @@ def script(message: Message) -> Outcome:
         case "timeout":
             return Unsure("no answer after the message had left (sandbox)")
         case "429":
-            return RetryLater("429", "too many requests (sandbox)", after=timedelta(seconds=30))
+            return RetryLater(
+                "429", "too many requests (sandbox)", after=timedelta(seconds=30), throttled=True
+            )
         case "5xx":
             return RetryLater("503", "service unavailable (sandbox)")
         case "flaky" if message.attempt < FLAKY_UNTIL:

@@ -65,6 +65,7 @@ NEVER: frozenset[str] = frozenset(
     }
 )
 DEAD: frozenset[str] = frozenset({"33"})  # the number is no longer in use
+THROTTLED = "1"  # more messages a second than the account may send
 
 # https://developer.vonage.com/en/messaging/sms/guides/delivery-receipts: `status` of a receipt
 RECEIPT_STATUS: dict[str, Status | None] = {
@@ -199,7 +200,7 @@ def judge(answer: "requests.Response") -> Outcome:
     code, reason = str(parts[0].get("status")), str(parts[0].get("error-text", ""))[:300]
     if code in NEVER or code in DEAD:
         return Rejected(code, reason, address_dead=code in DEAD)
-    return RetryLater(code, reason)
+    return RetryLater(code, reason, throttled=code == THROTTLED)
 
 
 def signature_of(given: Mapping[str, str], secret: str) -> str:

@@ -125,7 +125,7 @@ def test_a_badge_is_told_to_both_kinds_of_phone(
             ),
         ),
         ("mismatch", Rejected("SENDER_ID_MISMATCH", "SenderId mismatch")),
-        ("quota", RetryLater("QUOTA_EXCEEDED", "Quota exceeded.", timedelta(seconds=60))),
+        ("quota", RetryLater("QUOTA_EXCEEDED", "Quota exceeded.", timedelta(seconds=60), True)),
         ("away", RetryLater("503", "HTTP 503 Service Unavailable")),
         ("internal", Unsure("HTTP 500 Internal Server Error")),
         (

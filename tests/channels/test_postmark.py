@@ -195,7 +195,7 @@ def test_what_an_error_code_means(
         (Said(422, {"ErrorCode": 300, "Message": "all of it"}), RetryLater("300", "all of it")),
         (Said(404, b"<html>"), RetryLater("404", "<html>")),
         (Said(413, b""), RetryLater("413", "")),
-        (Said(429, {}), RetryLater("429", "HTTP 429 Too Many Requests")),
+        (Said(429, {}), RetryLater("429", "HTTP 429 Too Many Requests", throttled=True)),
         (Said(503, b""), RetryLater("503", "HTTP 503 Service Unavailable")),
         (Said(500, b""), Unsure("HTTP 500 Internal Server Error")),
         (Said(200, b"?"), Unsure("the answer does not say what became of it")),

@@ -93,7 +93,7 @@ def test_what_is_empty_is_sent_all_the_same(provider: SendGrid) -> None:
         (Said(413, {"errors": [{"message": "too large"}]}), Rejected("413", "too large")),
         (Said(401, {"errors": [{"message": "key", "field": None}]}), RetryLater("401", "key")),
         (Said(403, {"errors": []}), RetryLater("403", '{"errors": []}')),
-        (Said(429, {}), RetryLater("429", "HTTP 429 Too Many Requests")),
+        (Said(429, {}), RetryLater("429", "HTTP 429 Too Many Requests", throttled=True)),
         (Said(503, b""), RetryLater("503", "HTTP 503 Service Unavailable")),
         (Said(500, b""), Unsure("HTTP 500 Internal Server Error")),
         (Said(0, cut=True), Unsure("no answer: RemoteDisconnected")),

@@ -129,7 +129,10 @@ def test_settings_that_do_not_fit_are_no_fault_of_the_message(
         (error(400, "ThrottlingException"), RetryLater("ThrottlingException", "no")),
         (error(404, "NotFoundException"), RetryLater("NotFoundException", "no")),
         (error(403, "AccessDeniedException"), RetryLater("AccessDeniedException", "no")),
-        (error(429, "TooManyRequestsException"), RetryLater("429", "HTTP 429 Too Many Requests")),
+        (
+            error(429, "TooManyRequestsException"),
+            RetryLater("429", "HTTP 429 Too Many Requests", throttled=True),
+        ),
         (Said(400, b"?"), RetryLater("400", "?")),
         (Said(503, b""), RetryLater("503", "HTTP 503 Service Unavailable")),
         (Said(500, b""), Unsure("HTTP 500 Internal Server Error")),

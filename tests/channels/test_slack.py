@@ -216,7 +216,9 @@ def test_what_slack_says_under_200(
     [
         (
             Said(429, {"ok": False, "error": "ratelimited"}, {"Retry-After": "30"}),
-            RetryLater("429", "HTTP 429 Too Many Requests", after=timedelta(seconds=30)),
+            RetryLater(
+                "429", "HTTP 429 Too Many Requests", after=timedelta(seconds=30), throttled=True
+            ),
         ),
         (
             Said(200, {"ok": False, "error": "rate_limited"}, {"Retry-After": "2"}),
@@ -274,7 +276,9 @@ def test_every_word_of_a_webhook_is_final(slack: vendor.Slack, provider: Slack, 
         (Said(500, b"rollup_error"), Unsure("HTTP 500 Internal Server Error")),
         (
             Said(429, b"rate_limited", {"Retry-After": "7"}),
-            RetryLater("429", "HTTP 429 Too Many Requests", after=timedelta(seconds=7)),
+            RetryLater(
+                "429", "HTTP 429 Too Many Requests", after=timedelta(seconds=7), throttled=True
+            ),
         ),
         (Said(0, cut=True), Unsure("no answer: RemoteDisconnected")),
     ],

@@ -208,7 +208,7 @@ def test_wrong_credentials_are_no_fault_of_the_message(twilio: vendor.Twilio) ->
     [
         (
             Said(429, {}, {"Retry-After": "7"}),
-            RetryLater("429", "HTTP 429 Too Many Requests", timedelta(seconds=7)),
+            RetryLater("429", "HTTP 429 Too Many Requests", timedelta(seconds=7), throttled=True),
         ),
         (Said(503, b"<html>"), RetryLater("503", "HTTP 503 Service Unavailable")),
         (Said(500, b"oops"), Unsure("HTTP 500 Internal Server Error")),

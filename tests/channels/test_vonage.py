@@ -84,7 +84,7 @@ def test_a_refusal_keeps_vonages_code_and_words(
 def test_throttling_is_waited_out(provider: Vonage) -> None:
     outcome = outcome_of(provider, address="+15005550429")
     assert isinstance(outcome, RetryLater)
-    assert outcome.code == "1"
+    assert (outcome.code, outcome.throttled) == ("1", True)
 
 
 def test_wrong_credentials_are_no_fault_of_the_message(vonage: vendor.Vonage) -> None:
@@ -99,7 +99,7 @@ def test_wrong_credentials_are_no_fault_of_the_message(vonage: vendor.Vonage) ->
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (Said(429, {}), RetryLater("429", "HTTP 429 Too Many Requests")),
+        (Said(429, {}), RetryLater("429", "HTTP 429 Too Many Requests", throttled=True)),
         (Said(500, b"oops"), Unsure("HTTP 500 Internal Server Error")),
         (Said(0, cut=True), Unsure("no answer: RemoteDisconnected")),
         (Said(200, b"no json"), Unsure("the answer does not say what became of it")),
