@@ -68,7 +68,7 @@ def add(tenant: str, channel: Channel, address: str, reason: str, as_json: bool)
 @click.option("--tenant", required=True, help="The tenant's id or name.")
 @click.option("--channel", type=OneOf(Channel), required=True)
 @click.option("--address", required=True)
-@click.option("--override", is_flag=True, help="Even if the recipient replied STOP or complained.")
+@click.option("--override", is_flag=True, help="Even if the recipient said so themselves.")
 @json_option
 def lift(tenant: str, channel: Channel, address: str, override: bool, as_json: bool) -> None:
     """Send to an address again, also to one that a hard bounce has retired."""
