@@ -55,8 +55,10 @@ def after_commit(trial: Trial) -> None:
 def child(trial: Trial) -> None:
     trial.begin()
     name = trial.chance.choice(["worker-1", "worker-2"])
-    pids = trial.stand.stack.pids(name)
-    os.kill(trial.chance.choice(pids[1:]), signal.SIGKILL)
+    stack = trial.stand.stack
+    # One that a case before has killed may not have been replaced yet.
+    await_(lambda: len(stack.pids(name)) > 1, 5, f"a child of {name}")
+    os.kill(trial.chance.choice(stack.pids(name)[1:]), signal.SIGKILL)
     trial.struck(f"a child of {name}")
 
 
