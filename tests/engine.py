@@ -9,10 +9,11 @@ from typing import Any
 import greenlet
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.pool import QueuePool
 
 from notifier import deliver, emit, register
-from notifier.channels.contract import MayStart, Message, Outcomes, Provider
-from notifier.outcome import Accepted, NotFound, Outcome
+from notifier.channels.contract import MayStart, Message, Outcomes, Provider, Question
+from notifier.outcome import Accepted, Answer, NotFound, Outcome, Unsure
 from notifier.settings import Settings, settings
 from notifier.store import system
 from notifier.store.engine import pool
@@ -22,6 +23,8 @@ from tests.conftest import Database
 from tests.test_emit import TASK
 
 Say = Callable[[Message], Outcome]
+
+UNKNOWN = Unsure("this provider can not be asked")
 
 _addresses = itertools.count()
 
@@ -33,7 +36,7 @@ class Scripted(Provider):
     channels = frozenset(Channel)
     deadline = timedelta(seconds=5)
 
-    def __init__(self, say: Say, answer: Outcome | NotFound | None = None) -> None:
+    def __init__(self, say: Say, answer: Answer = UNKNOWN) -> None:
         self.say, self.answer = say, answer
         self.given: list[Message] = []
 
@@ -52,7 +55,7 @@ class Scripted(Provider):
             self.given.append(message)
             yield message, self.say(message)
 
-    def look_up(self, questions):  # type: ignore[no-untyped-def]
+    def look_up(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
         for question in questions:
             yield question, self.answer
 
@@ -215,7 +218,9 @@ class Paused:
     def _go(self, *values: object) -> None:
         if not self._run.dead:
             self._run.switch(*values)
-        assert pool().pool.checkedout() == 0, "no connection is held while a provider is spoken to"
+        held = pool().pool
+        assert isinstance(held, QueuePool)
+        assert held.checkedout() == 0, "no connection is held while a provider is spoken to"
 
     def ask(self, message: Message) -> Outcome | NotFound:
         """Called by the provider: give control to the test until it answers."""
@@ -252,11 +257,11 @@ class Waiting(Scripted):
     deadline = timedelta(seconds=20)
 
     def __init__(self, paused: Paused) -> None:
-        super().__init__(lambda message: paused.ask(message))  # type: ignore[return-value,arg-type]
+        super().__init__(paused.ask)  # type: ignore[arg-type]
 
-    def look_up(self, questions):  # type: ignore[no-untyped-def]
+    def look_up(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
         for question in questions:
-            yield question, self.say(question.message)
+            yield question, self.say(question.message)  # type: ignore[misc]
 
 
 class Steady(dict[str, float]):

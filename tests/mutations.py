@@ -334,7 +334,7 @@ MUTATIONS = (
         ASSIGN,
         "            self._states[name] = State.OPEN\n",
         "            self._states[name] = State.CLOSED\n",
-        "test_failover.py::test_a_provider_that_keeps_failing_is_left_alone_tried_again_and_taken_back",
+        "test_breaker.py::test_a_provider_that_keeps_failing_is_left_alone_tried_again_and_taken_back",
     ),
     # Pauses.
     Mutation(

@@ -318,7 +318,7 @@ def test_an_event_of_another_tenant_can_not_be_acknowledged(
     connection.commit()
     for what in ({"event": event}, {"delivery": only_delivery(database)}):
         with pytest.raises(NotFoundError):
-            acknowledge(**what, tenant=other, how="test")  # type: ignore[arg-type]
+            acknowledge(**what, tenant=other, how="test")
     assert database.one("SELECT count(*) FROM notifier.acknowledgements") == 0
     assert database.statuses() == {"queued": 1}
 
@@ -363,7 +363,7 @@ def test_the_event_types_own_escalation_is_taken_unless_the_emit_has_one(
             {},
             tenant=on_call,
             to={"recipients": ["ada"]},
-            **given,  # type: ignore[arg-type]
+            **given,
         )
         connection.commit()
         assert to_come(database) == expected

@@ -180,7 +180,10 @@ def test_attributes_no_worker_could_load_are_refused_by_name(
     for _ in range(150):
         deep = [deep]
     for value in (deep, 10**2000):
-        given = [{"external_id": "a"}, {"external_id": "b", "attributes": {"fine": 1, "x": value}}]
+        given: list[dict[str, Any]] = [
+            {"external_id": "a"},
+            {"external_id": "b", "attributes": {"fine": 1, "x": value}},
+        ]
         with pytest.raises(InvalidValue) as refusal:
             audience.upsert_recipients(connection, tenant, given)
         assert refusal.value.field == "recipients[1].attributes.x"

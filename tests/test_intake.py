@@ -144,14 +144,15 @@ def test_a_message_with_any_part_replaced_can_be_looked_at(part: str, value: Any
 def test_what_we_ring_is_a_message(database: Database) -> None:
     queue.ring(uuid.uuid4(), DispatchKind.DELIVER, Channel.EMAIL, Lane.NORMAL)
     queue.producer().send_task("notifier.upkeep", queue=queue.direct(QUEUE), expires=3600)
-    written = queue.redis().lrange(QUEUE, 0, -1)
+    written: list[Any] = queue.redis().lrange(QUEUE, 0, -1)
     assert [is_message(each) for each in written] == [True, True]
 
 
 def test_no_worker_dies_of_what_is_not_a_message(
     database: Database, connection: Connection, tenant: uuid.UUID, tmp_path: Path, calls: Path
 ) -> None:
-    with stack(tmp_path, calls, latency_ms=0, worker=["worker", "-c", "1"]) as running:
+    one = {"worker": ["worker", "-c", "1"]}
+    with stack(tmp_path, calls, latency_ms=0, programs=one) as running:
         mails(connection, tenant, 1)
         until(lambda: finished(database), 30, "the worker is up")
         processes = running.pids("worker")

@@ -5,8 +5,9 @@ import signal
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from tests.conftest import Database
 from tests.test_emit import TASK
 
 LEASE = 3.0
+ONE = {"worker": ["worker", "-c", "2"]}
+FOUR = {f"worker-{n}": ["worker", "-c", "1"] for n in range(4)}
 
 
 @pytest.fixture
@@ -38,11 +41,10 @@ def stack(
     latency_ms: int = 20,
     relays: int = 1,
     again: int = 2,
-    **programs: list[str],
+    programs: Mapping[str, list[str]] = ONE,
 ) -> Iterator[Stack]:
     """A relay and workers whose every channel is the sandbox."""
-    wanted = programs or {"worker": ["worker", "-c", "2"]}
-    wanted |= {f"relay-{n}": ["relay"] for n in range(relays)}
+    wanted = {**programs, **{f"relay-{n}": ["relay"] for n in range(relays)}}
     with Stack(
         wanted,
         logs=folder / "logs",
@@ -63,6 +65,10 @@ def called(calls: Path) -> Counter[str]:
     if not calls.exists():
         return Counter()
     return Counter(line.split()[0] for line in calls.read_text().splitlines())
+
+
+def has_called(calls: Path, more_than: int) -> bool:
+    return called(calls).total() > more_than
 
 
 def until(true: Callable[[], object], seconds: float, what: str) -> float:
@@ -115,8 +121,7 @@ def test_messages_published_twice_make_one_call_a_mail(
     for row in database.query("SELECT id, channel, lane FROM notifier.dispatches"):
         for _ in range(3):
             queue.ring(row.id, DispatchKind.DELIVER, row.channel, row.lane)
-    workers = {f"worker-{n}": ["worker", "-c", "1"] for n in range(4)}
-    with stack(tmp_path, calls, latency_ms=50, **workers):
+    with stack(tmp_path, calls, latency_ms=50, programs=FOUR):
         until(lambda: finished(database), 60, "all sent")
     made = called(calls)
     assert (len(made), sum(made.values())) == (200, 200)
@@ -148,8 +153,7 @@ def test_four_workers_share_two_hundred_mails_whose_messages_came_twice(
     for _ in range(2):
         for row in rows:
             queue.ring(row.id, DispatchKind.DELIVER, row.channel, row.lane)
-    workers = {f"worker-{n}": ["worker", "-c", "1"] for n in range(4)}
-    with stack(tmp_path, calls, latency_ms=50, **workers):
+    with stack(tmp_path, calls, latency_ms=50, programs=FOUR):
         until(lambda: finished(database), 60, "all sent")
     made = called(calls)
     assert (len(made), sum(made.values())) == (200, 200)
@@ -226,9 +230,8 @@ def test_a_worker_frozen_past_its_lease_changes_nothing_when_it_wakes(
     database: Database, connection: Connection, tenant: uuid.UUID, tmp_path: Path, calls: Path
 ) -> None:
     mails(connection, tenant, 200)
-    with stack(
-        tmp_path, calls, first=["worker", "-c", "1"], second=["worker", "-c", "1"]
-    ) as running:
+    one = ["worker", "-c", "1"]
+    with stack(tmp_path, calls, programs={"first": one, "second": one}) as running:
         until(lambda: sum(called(calls).values()) > 20, 30, "some sent")
         frozen = next(
             name for name in ("first", "second") if '"dispatch"' in running.log(name).read_text()
@@ -303,7 +306,7 @@ def test_a_worker_asked_to_stop_hands_back_and_the_next_one_goes_on(
     mails(connection, tenant, 300)
     with stack(tmp_path, calls, latency_ms=10) as running:
         for wanted in (20, 100, 180):
-            until(lambda more=wanted: sum(called(calls).values()) > more, 30, "some sent")
+            until(partial(has_called, calls, wanted), 30, "some sent")
             running.kill("worker", signal.SIGTERM)
         until(lambda: finished(database), 60, "all sent")
     assert database.statuses() == {"sent": 300}

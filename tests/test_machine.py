@@ -445,7 +445,7 @@ def test_the_engine_does_what_the_model_does(
             "seen": seen,
             "admin": admin.execution_options(isolation_level="AUTOCOMMIT"),
         }
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(
             type("Machine", (Machine,), bound),
             settings=profile(
                 max_examples=profile().max_examples if many else FEW,

@@ -20,7 +20,7 @@ from notifier.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 
-SERVICE_KEYS = {
+SERVICE_KEYS: dict[str, type | tuple[type, ...]] = {
     "build": (str, dict),
     "command": (str, list),
     "depends_on": (list, dict),

@@ -1,6 +1,7 @@
 """Calls in doubt on channels that must not repeat them."""
 
 import uuid
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 from sqlalchemy import Connection
 
 from notifier import deliver, emit, reconcile, register
-from notifier.channels.contract import Message
-from notifier.outcome import Accepted, Candidates, NotFound, Outcome, Rejected, Unsure
+from notifier.channels.contract import Message, Question
+from notifier.outcome import Accepted, Answer, Candidates, NotFound, Outcome, Rejected, Unsure
 from notifier.settings import Settings
 from notifier.store import audience
 from tests.conftest import Database
@@ -46,7 +47,7 @@ def test_a_call_in_doubt_is_asked_about_and_not_repeated(
     connection: Connection,
     tenant: uuid.UUID,
     configured: Settings,
-    answer: Outcome | NotFound,
+    answer: Answer,
     end: str,
 ) -> None:
     to(connection, tenant, ["ada"], channel="sms")
@@ -93,7 +94,7 @@ class Slow(Scripted):
         super().__init__(lambda _: Unsure("timeout"), NotFound())
         self.asked = 0
 
-    def look_up(self, questions):  # type: ignore[no-untyped-def]
+    def look_up(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
         self.asked += 1
         return super().look_up(questions)
 
@@ -246,11 +247,11 @@ def test_of_candidates_only_one_that_is_nobody_elses_is_it(
     (ours,) = database.query(
         "SELECT id FROM notifier.notification_deliveries WHERE id <> ALL(%s)", list(before)
     )
-    answers = {
+    answers: dict[str, Accepted | Rejected] = {
         name: Rejected("30005", "no such number") if name == "refused" else Accepted(name, "sent")
         for name in found
     }
-    asked = Scripted(accept, Candidates(answers))  # type: ignore[arg-type]
+    asked = Scripted(accept, Candidates(answers))
     (dispatch,) = database.query(
         "SELECT id FROM notifier.dispatches WHERE kind = 'reconcile' AND %s = ANY(delivery_ids)",
         ours.id,

@@ -43,7 +43,12 @@ def test_the_next_provider(
 
 def test_only_those_are_asked_whose_turn_comes() -> None:
     asked: list[str] = []
-    pick(CHAIN, ONE, last=None, stays=False, works=lambda name: asked.append(name) is None)
+
+    def works(name: str) -> bool:
+        asked.append(name)
+        return True
+
+    pick(CHAIN, ONE, last=None, stays=False, works=works)
     assert asked == ["a"]
 
 

@@ -173,7 +173,7 @@ def test_a_worker_whose_acknowledgement_failed_takes_more_messages(
     monkeypatch: pytest.MonkeyPatch, requeue: bool | None
 ) -> None:
     """Without that it never asks Redis for anything again, and stays up, idle."""
-    counting = QoS(SimpleNamespace(do_restore=False), prefetch_count=1)
+    counting: Any = QoS(SimpleNamespace(do_restore=False), prefetch_count=1)  # type: ignore[no-untyped-call]
 
     def gone(*_: Any, **__: Any) -> Any:
         raise RedisGone("closed")

@@ -1,6 +1,5 @@
 """Emit over HTTP, one or many, and read back what became of an event."""
 
-import base64
 import uuid
 from typing import Annotated, Any
 
@@ -20,7 +19,7 @@ from notifier.http.bodies import events as bodies
 from notifier.http.bodies.given import Given, Word
 from notifier.http.gate import Visit, caller_of, visit_of
 from notifier.http.problems import Fault
-from notifier.http.wire import JsonRoute, answer, read_json
+from notifier.http.wire import JsonRoute, answer, read_cursor, read_json, to_cursor
 from notifier.status import Status
 from notifier.store import events
 from notifier.store.tenancy import transaction
@@ -95,7 +94,7 @@ def list_deliveries(
 ) -> Response:
     """The deliveries of an event, those that were refused with their reason among them."""
     tenant = caller_of(request).tenant_id
-    after = None if cursor is None else _from_cursor(cursor)
+    after = None if cursor is None else read_cursor(cursor, _last)
     with transaction(tenant) as connection:
         if not events.exists(connection, tenant, event_id):
             raise _no_event()
@@ -112,7 +111,7 @@ def list_deliveries(
     more = len(page) > limit
     shown = page[:limit]
     return answer(
-        {"deliveries": shown, "next_cursor": _to_cursor(shown[-1]["id"]) if more else None}
+        {"deliveries": shown, "next_cursor": to_cursor(shown[-1]["id"].bytes) if more else None}
     )
 
 
@@ -282,13 +281,5 @@ def _no_event() -> NotFoundError:
     return NotFoundError("event_id", "the id of an event of this tenant")
 
 
-def _to_cursor(last: uuid.UUID) -> str:
-    return base64.urlsafe_b64encode(last.bytes).rstrip(b"=").decode()
-
-
-def _from_cursor(cursor: str) -> uuid.UUID:
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        return uuid.UUID(bytes=raw)
-    except ValueError:
-        raise _invalid("cursor", "the next_cursor of a page") from None
+def _last(raw: bytes) -> uuid.UUID:
+    return uuid.UUID(bytes=raw)

@@ -1,6 +1,5 @@
 """Addresses that a tenant's notifications are not sent to."""
 
-import base64
 import re
 from dataclasses import asdict
 from datetime import datetime
@@ -11,10 +10,9 @@ from pydantic import Field
 from starlette.responses import Response
 
 from notifier import suppressions
-from notifier.errors import InvalidValue
 from notifier.http.bodies import suppressions as bodies
 from notifier.http.gate import caller_of
-from notifier.http.wire import JsonRoute, answer
+from notifier.http.wire import JsonRoute, answer, read_cursor, to_cursor
 from notifier.store.suppressions import Place
 from notifier.store.tenancy import transaction
 from notifier.words import Channel
@@ -31,7 +29,7 @@ def listed(
 ) -> Response:
     """The tenant's suppressions, the newest first."""
     tenant = caller_of(request).tenant_id
-    after = None if cursor is None else _from_cursor(cursor)
+    after = None if cursor is None else read_cursor(cursor, _place)
     with transaction(tenant) as connection:
         page, following = suppressions.listed(
             connection, tenant=tenant, channel=channel, after=after, limit=limit
@@ -39,7 +37,8 @@ def listed(
     shown = [asdict(each) for each in page]
     for each in shown:
         del each["tenant_id"]
-    return answer({"suppressions": shown, "next_cursor": following and _to_cursor(following)})
+    next_cursor = following and to_cursor(_written(following))
+    return answer({"suppressions": shown, "next_cursor": next_cursor})
 
 
 @router.post(
@@ -82,22 +81,13 @@ def lift(request: Request, body: bodies.AddressIn) -> Response:
     return answer(asdict(lifted))
 
 
-def _to_cursor(place: Place) -> str:
-    written = f"{place.created_at.isoformat()} {place.mark}"
-    return base64.urlsafe_b64encode(written.encode()).rstrip(b"=").decode()
+def _written(place: Place) -> bytes:
+    return f"{place.created_at.isoformat()} {place.mark}".encode()
 
 
-def _from_cursor(cursor: str) -> Place:
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        written, _, mark = raw.decode().partition(" ")
-        created_at = datetime.fromisoformat(written)
-    except ValueError:
-        raise _no_cursor() from None
+def _place(raw: bytes) -> Place:
+    written, _, mark = raw.decode().partition(" ")
+    created_at = datetime.fromisoformat(written)
     if created_at.tzinfo is None or not re.fullmatch("[0-9a-f]{32}", mark):
-        raise _no_cursor()
+        raise ValueError
     return Place(created_at, mark)
-
-
-def _no_cursor() -> InvalidValue:
-    return InvalidValue("cursor", "the next_cursor of a page")

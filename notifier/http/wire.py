@@ -1,17 +1,20 @@
-"""JSON in and out: strict about what comes in, and read once."""
+"""JSON and cursors, in and out: strict about what comes in, and read once."""
 
+import base64
 import json
 import re
 import uuid
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from notifier.http.problems import Fault
+
+Place = TypeVar("Place")
 
 _SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 """Escapes that may spell a NUL or half of a surrogate pair, which Postgres can not hold."""
@@ -61,6 +64,27 @@ def answer(content: Any, status: int = 200) -> Response:
         status,
         media_type="application/json",
     )
+
+
+def to_cursor(place: bytes) -> str:
+    """Where a page ended, as text for a URL that tells its reader nothing."""
+    return base64.urlsafe_b64encode(place).rstrip(b"=").decode()
+
+
+def read_cursor(cursor: str, parse: Callable[[bytes], Place]) -> Place:
+    """What `to_cursor` was given; `parse` raises `ValueError` for what it never was."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return parse(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except ValueError:
+        expected = "the next_cursor of a page"
+        raise Fault(
+            422,
+            "invalid_request",
+            f"cursor: expected {expected}",
+            field="cursor",
+            expected=expected,
+        ) from None
 
 
 def _malformed(expected: str) -> Fault:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,10 @@ def provider(fcm: vendor.FCM, tmp_path: Path) -> Iterator[FCM]:
     assert made is not None
     yield made
     made.close()
+
+
+def at_sending(said: Said, asked: Asked) -> Said | None:
+    return said if asked.path == SENDING else None
 
 
 def outcome_of(provider: FCM, token: str = "token", **fields: object) -> Outcome:
@@ -141,14 +146,14 @@ def test_an_error_means_what_its_code_says(provider: FCM, token: str, expected: 
 
 def test_a_message_that_is_wrong_does_not_cost_the_address(fcm: vendor.FCM, provider: FCM) -> None:
     said = vendor.error(400, "INVALID_ARGUMENT", "Invalid value", "message.data[0].value")
-    fcm.before = lambda asked: said if asked.path == SENDING else None
+    fcm.before = partial(at_sending, said)
     assert outcome_of(provider) == Rejected("INVALID_ARGUMENT", "Invalid value")
 
 
 def test_retry_after_is_heard(fcm: vendor.FCM, provider: FCM) -> None:
     for status, code in ((429, "429"), (503, "503")):
         said = Said(status, b"", {"Retry-After": "30"})
-        fcm.before = lambda asked, said=said: said if asked.path == SENDING else None
+        fcm.before = partial(at_sending, said)
         outcome = outcome_of(provider)
         assert isinstance(outcome, RetryLater)
         assert (outcome.code, outcome.after) == (code, timedelta(seconds=30))
@@ -168,7 +173,7 @@ def test_retry_after_is_heard(fcm: vendor.FCM, provider: FCM) -> None:
 def test_what_googles_machines_answer(
     fcm: vendor.FCM, provider: FCM, said: Said, expected: Outcome
 ) -> None:
-    fcm.before = lambda asked: said if asked.path == SENDING else None
+    fcm.before = partial(at_sending, said)
     assert outcome_of(provider) == expected
 
 

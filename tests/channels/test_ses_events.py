@@ -208,7 +208,7 @@ def test_what_can_not_be_checked_now_is_asked_for_again(
 
 def test_what_sns_did_not_sign_is_forged(ses: vendor.Ses, provider: Ses) -> None:
     good = ses.notification(vendor.record("Delivery", uuid.uuid4()))
-    for bad in (
+    forged: tuple[Any, ...] = (
         good | {"Message": good["Message"].replace("Delivery", "Bounce")},
         good | {"Subject": "another"},
         {name: value for name, value in good.items() if name != "Subject"},
@@ -224,7 +224,8 @@ def test_what_sns_did_not_sign_is_forged(ses: vendor.Ses, provider: Ses) -> None
         good | {"TopicArn": [vendor.TOPIC]},
         b"\xff",
         [],
-    ):
+    )
+    for bad in forged:
         with pytest.raises(Forged):
             provider.hear(call(bad))
     assert len(provider.hear(call(good)).facts) == 1

@@ -258,6 +258,7 @@ def test_what_went_to_the_number_since_is_a_candidate(
     outcome = outcome_of(provider, channel)
     other = outcome_of(provider, channel, address="+14155550123")
     assert isinstance(outcome, Accepted)
+    assert outcome.provider_message_id
     assert isinstance(other, Accepted)
     asked = question(provider, channel, 20, address=message.address)
     ((_, answer),) = provider.look_up([asked])

@@ -155,8 +155,7 @@ class Up:
 
     def notifier(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command with the environment that `up` wrote down."""
-        lines = (self.folder / "env").read_text().splitlines()
-        given = dict(re.fullmatch(r"(\w+)='(.*)'", line).groups() for line in lines)  # type: ignore[union-attr]
+        given = dict(re.findall(r"(?m)^(\w+)='(.*)'$", (self.folder / "env").read_text()))
         return subprocess.run(
             [sys.executable, "-m", "notifier.cli", *arguments],
             env={**self.environment, **given},

@@ -49,7 +49,7 @@ def test_a_forged_or_old_press_is_refused_and_leaves_nothing(
 ) -> None:
     value = str(uuid.uuid4())
     for bad in ({"secret": "another"}, {"at": 1_531_420_618.0}):
-        body, headers = vendor.pressed(value, **bad)  # type: ignore[arg-type]
+        body, headers = vendor.pressed(value, **bad)
         answer = requests.post(url, data=body, headers=headers, timeout=10)
         assert answer.status_code == 403
         assert answer.json()["type"] == "urn:notifier:problem:forged"

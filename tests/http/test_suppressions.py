@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 
 from notifier.store import suppressions as store
 from notifier.store.suppressions import RECIPIENTS_WORD
+from notifier.words import Channel
 from tests.channels.conftest import ADDRESSES
 from tests.conftest import Database
 from tests.http.conftest import Client, event, problem
@@ -72,7 +73,7 @@ def test_pages_hold_each_once_and_tell_no_secret(acme: Client) -> None:
     for n in range(3):
         body = {"channel": "email", "address": f"a{n}@example.com", "reason": "x"}
         assert acme("POST", "/v1/suppressions", body).ok
-    body = {"channel": "push", "address": ADDRESSES["push"], "reason": "x"}
+    body = {"channel": "push", "address": ADDRESSES[Channel.PUSH], "reason": "x"}
     assert acme("POST", "/v1/suppressions", body).ok
     seen, query = [], {"limit": "1"}
     while True:

@@ -1,6 +1,7 @@
 """A tenant writes its own texts, over HTTP."""
 
 import uuid
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import ProgrammingError
@@ -124,7 +125,7 @@ def test_a_faulty_template_is_a_problem_with_part_and_line(
 
 def test_a_wrong_field_is_named(acme: Client) -> None:
     sound = {"parts": {"text": "x"}}
-    for path, body, code, field in (
+    refused: tuple[tuple[str, dict[str, Any], str, str], ...] = (
         (f"{TEMPLATES}/fax/en", sound, "invalid_value", "channel"),
         (f"{TEMPLATES}/webhook/en", sound, "invalid_value", "channel"),
         (f"{TEMPLATES}/sms/x", sound, "invalid_value", "locale"),
@@ -133,15 +134,17 @@ def test_a_wrong_field_is_named(acme: Client) -> None:
         (f"{TEMPLATES}/sms/en", {"parts": {"text": 1}}, "invalid_request", "parts.text"),
         (f"{TEMPLATES}/sms/en", {**sound, "why": 1}, "invalid_request", "why"),
         (f"{TEMPLATES}/sms/en", {**sound, "payload": {}}, "invalid_payload", "payload.task"),
-    ):
+    )
+    for path, body, code, field in refused:
         problem(acme("PUT", path, body), 422, code, field)
-    for body, field in (
+    unseen: tuple[tuple[dict[str, Any], str], ...] = (
         ({}, "channel"),
         ({"channel": "fax"}, "channel"),
         ({"channel": "sms", "timezone": "Mars/Olympus"}, "timezone"),
         ({"channel": "sms", "locale": "?"}, "locale"),
         ({"channel": "sms", "payload": {"task": {}}}, "payload.task.due_at"),
-    ):
+    )
+    for body, field in unseen:
         answer = acme("POST", PREVIEW, body)
         assert answer.status_code == 422, body
         assert answer.json()["field"] in (field, "payload.task.title"), answer.json()

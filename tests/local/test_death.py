@@ -132,6 +132,7 @@ with boot(Path(sys.argv[1])) as services:
     with subprocess.Popen(
         [sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, text=True
     ) as process:
+        assert process.stdout is not None
         orphan, url, *pids = json.loads(process.stdout.readline())
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)

@@ -9,6 +9,7 @@ from notifier.errors import NotifierError, SettingError
 from notifier.local import BinariesMissing, FolderUnusable, boot
 from notifier.local import binaries as local_binaries
 from notifier.local import home as local_home
+from notifier.local.files import is_locked
 from tests.local.conftest import ask, everybody_may_enter
 
 
@@ -136,7 +137,7 @@ def test_a_server_that_can_not_start_shows_its_log_and_leaves_nothing(folder: Pa
     with pytest.raises(NotifierError, match=r"(?s)ended while.*nonsense"), boot(folder):
         pass
     for name in local_home.SERVER_LOCKS:
-        assert not local_home.is_locked(folder / "data" / name)
+        assert not is_locked(folder / "data" / name)
 
 
 def test_an_initdb_that_fails_is_shown_and_can_be_repeated(
