@@ -4,7 +4,6 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 """
 
 import base64
-import binascii
 import hmac
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from notifier.channels.contract import MayStart, Message, Outcomes, Provider
 from notifier.errors import SettingError
 from notifier.outcome import Accepted, Outcome, Rejected, RetryLater, Unsure
 from notifier.retry import LONGEST_WAIT
+from notifier.signing import endpoint_keys
 from notifier.words import Channel
 
 CONCURRENCY = "NOTIFIER_WEBHOOK_CONCURRENCY"
@@ -101,10 +101,10 @@ def signature_headers(
 ) -> list[tuple[str, str]]:
     """The three `webhook-…` headers: one `v1` signature for each of the secrets.
 
-    secrets: `whsec_` and base64, several separated by blanks while one is being replaced.
+    secrets: as `endpoint_keys` reads them.
     An unsigned request can not be told from a forged one, so ValueError without a secret.
     """
-    keys = [_key(secret) for secret in (secrets or "").split()]
+    keys = endpoint_keys(secrets or "")
     if not keys:
         raise ValueError("the endpoint has no signing secret")
     signed = f"{message_id}.{timestamp}.".encode() + body
@@ -116,17 +116,6 @@ def signature_headers(
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", " ".join(signatures)),
     ]
-
-
-def _key(secret: str) -> bytes:
-    prefix, _, encoded = secret.partition("_")
-    try:
-        key = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if prefix != "whsec" or not key:
-        raise ValueError("a signing secret is not `whsec_` and base64")
-    return key
 
 
 def judge(answer: http.Answer, now: datetime) -> Outcome:

@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from notifier.errors import InvalidAddress, InvalidValue, UnknownRecipient
+from notifier.signing import endpoint_keys
 from notifier.store.addresses import shown
-from notifier.words import locale_tag
+from notifier.words import Channel, locale_tag
 
 # The field path names the recipient by its place, so that a batch's fault can be found.
 _UPSERT = """
@@ -44,6 +45,20 @@ CROSS JOIN jsonb_array_elements(coalesce(x.recipient->'contact_points', '[]')) W
 WHERE notifier.address_problem(c.point->>'channel', c.point->>'address') IS NOT NULL
 ORDER BY 1, 2 LIMIT 1
 """
+
+# A secret that was given before stays.
+_UNSIGNED = """
+SELECT x.n - 1, c.n - 1
+FROM jsonb_array_elements(%(given)s::jsonb) WITH ORDINALITY AS x(recipient, n)
+CROSS JOIN jsonb_array_elements(coalesce(x.recipient->'contact_points', '[]')) WITH ORDINALITY AS c(point, n)
+WHERE c.point->>'channel' = 'webhook' AND c.point->>'secret' IS NULL AND NOT EXISTS (
+    SELECT FROM notifier.recipients r JOIN notifier.contact_points p ON p.recipient_id = r.id
+    WHERE r.tenant_id = %(tenant)s AND r.external_id = x.recipient->>'external_id'
+      AND p.channel = 'webhook' AND p.address = c.point->>'address' AND p.secret IS NOT NULL)
+ORDER BY 1, 2 LIMIT 1
+"""
+
+_SECRET = "the endpoint's signing secret: whsec_ and base64"
 
 _ATTRIBUTES_PROBLEM = """
 SELECT x.n - 1, f.problem[1], f.problem[2]
@@ -82,7 +97,8 @@ def upsert_recipients(
     """Create or replace recipients by their external id, with their contact points added.
 
     given: mappings of external_id, and optionally name, is_admin, locale (a language tag),
-        timezone (IANA), attributes, contact_points [{channel, address, secret}].
+        timezone (IANA), attributes, contact_points [{channel, address, secret}]. Webhooks alone
+        have a secret, and need one.
     Raises `InvalidAddress` or `InvalidValue` naming the field; then nothing was written.
     """
     zones = {g["timezone"] for g in given if g.get("timezone")}
@@ -91,6 +107,7 @@ def upsert_recipients(
             place = next(i for i, g in enumerate(given) if g.get("timezone") == zone)
             raise InvalidValue(f"recipients[{place}].timezone", "an IANA time zone (Europe/Paris)")
     _refuse_repeats(given)
+    _check_secrets(given)
     known = [
         {**g, "locale": locale_tag(g["locale"])} if g.get("locale") else dict(g) for g in given
     ]
@@ -99,6 +116,10 @@ def upsert_recipients(
     if problem is not None:
         place, point, expected = problem
         raise InvalidAddress(f"recipients[{place}].contact_points[{point}].address", expected)
+    unsigned = connection.exec_driver_sql(_UNSIGNED, arguments).one_or_none()
+    if unsigned is not None:
+        place, point = unsigned
+        raise InvalidValue(f"recipients[{place}].contact_points[{point}].secret", _SECRET)
     problem = connection.exec_driver_sql(_ATTRIBUTES_PROBLEM, arguments).one_or_none()
     if problem is not None:
         place, field, expected = problem
@@ -122,6 +143,21 @@ def _refuse_repeats(given: Sequence[Mapping[str, Any]]) -> None:
                     f"recipients[{place}].contact_points[{n}]", "one not listed before"
                 )
             points.add((point["channel"], point["address"]))
+
+
+def _check_secrets(given: Sequence[Mapping[str, Any]]) -> None:
+    for place, recipient in enumerate(given):
+        for n, point in enumerate(recipient.get("contact_points") or ()):
+            if (secret := point.get("secret")) is None:
+                continue
+            field = f"recipients[{place}].contact_points[{n}].secret"
+            if point["channel"] != Channel.WEBHOOK:
+                raise InvalidValue(field, "no secret: only webhooks have one")
+            try:
+                if not endpoint_keys(secret):
+                    raise ValueError
+            except ValueError:
+                raise InvalidValue(field, _SECRET) from None
 
 
 def is_timezone(name: str) -> bool:

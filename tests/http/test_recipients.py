@@ -6,14 +6,16 @@ import uuid
 
 import jsonschema
 import pytest
+import requests
 from sqlalchemy import Connection
 
 from notifier import unsubscribe
 from notifier.store.migrate import versions
 from notifier.words import Channel
+from tests.channels.conftest import SECRET
 from tests.channels.test_addresses import GOOD
 from tests.conftest import Database
-from tests.http.conftest import Client, event
+from tests.http.conftest import Client, event, problem
 
 
 def test_a_recipient_is_put_and_read_back_without_secrets(acme: Client) -> None:
@@ -25,7 +27,7 @@ def test_a_recipient_is_put_and_read_back_without_secrets(acme: Client) -> None:
         "attributes": {"plan": "pro"},
         "contact_points": [
             {"channel": "email", "address": "ann@example.com"},
-            {"channel": "webhook", "address": "https://example.com/h", "secret": "whsec_x"},
+            {"channel": "webhook", "address": "https://example.com/h", "secret": SECRET},
             {"channel": "slack", "address": "https://hooks.slack.com/services/T/B/secret"},
         ],
     }
@@ -272,3 +274,23 @@ def test_producers_do_not_load_the_api() -> None:
     code = "import sys, notifier; print('fastapi' in sys.modules or 'uvicorn' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_an_endpoint_has_a_secret_to_sign_with_from_the_start(
+    database: Database, acme: Client
+) -> None:
+    hook = {"channel": "webhook", "address": "https://example.com/h"}
+
+    def put(**point: str) -> requests.Response:
+        return acme("PUT", "/v1/recipients/ann", {"contact_points": [{**hook, **point}]})
+
+    for wrong in ({}, {"secret": "geheim"}, {"secret": "whsec_?"}, {"secret": " "}):
+        told = problem(put(**wrong), 422, "invalid_value", "contact_points[0].secret")
+        assert "whsec_ and base64" in told["detail"]
+    no_use = put(channel="email", address="ann@example.com", secret=SECRET)
+    problem(no_use, 422, "invalid_value", "contact_points[0].secret")
+    assert acme("GET", "/v1/recipients/ann").status_code == 404, "nothing was written"
+    assert put(secret=f"{SECRET} {SECRET}").ok, "two, while one is replaced"
+    assert put().ok, "it keeps those it has"
+    kept = "SELECT secret FROM notifier.contact_points WHERE channel = 'webhook'"
+    assert database.one(kept) == f"{SECRET} {SECRET}"
