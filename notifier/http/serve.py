@@ -37,11 +37,17 @@ def serve(settings: Settings) -> None:
     log.configure()
     # A wrong database URL is an error now, not at the first request.
     pool()
-    # Once it has stopped, uvicorn raises the signal again for whoever handled it before: unhandled,
-    # an orderly stop would end as a process that was killed.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    server = uvicorn.Server(config(settings))
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # Until here the signal's own action ends the process, and from here on it is never lost: also
+    # not before uvicorn listens to it. Once it has stopped, uvicorn raises it again for whoever
+    # handled it before: unhandled, an orderly stop would end as a process that was killed.
+    signal.signal(signal.SIGTERM, stop)
     try:
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config(settings)).run()
+            server.run()
     finally:
         pool().dispose()

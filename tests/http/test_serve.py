@@ -14,6 +14,21 @@ from tests.conftest import Database
 
 RUN = "from notifier.http.serve import serve\nfrom notifier.settings import settings\nserve(settings())"
 
+TOLD_AT = """
+import os, signal, uvicorn
+from notifier.http import serve
+from notifier.settings import settings
+
+def told_first(what):
+    def tell(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return what(*arguments)
+    return tell
+
+{place} = told_first({place})
+serve.serve(settings())
+"""
+
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_server_ends_in_order(
@@ -49,3 +64,25 @@ def test_a_stopped_server_ends_in_order(
     lines = [line for line in told.decode().splitlines() if line]
     assert len(lines) == 1
     assert '"route": "/readyz"' in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("place", "code"),
+    [("serve.make_app", -signal.SIGTERM), ("uvicorn.Server.run", 0)],
+)
+def test_a_server_told_to_stop_while_it_starts_ends(
+    database: Database, place: str, code: int
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = subprocess.run(
+        [sys.executable, "-c", TOLD_AT.format(place=place)],
+        env={
+            **os.environ,
+            "NOTIFIER_DATABASE_URL": database.api_url,
+            "NOTIFIER_HTTP_PORT": str(port),
+        },
+        timeout=60,
+    )
+    assert told.returncode == code
