@@ -57,7 +57,7 @@ def choose(environment: Mapping[str, str]) -> dict[Channel, tuple[Provider, ...]
     an installation that really sends only captured would look as if it had been sent.
     A provider of several channels is one instance. Raises SettingError.
     """
-    named = _named(environment)
+    named = named_by(environment)
     available = configured(environment)
     unset = configured({})
     rest = () if available.keys() - unset.keys() else (available[FALLBACK],)
@@ -82,13 +82,19 @@ def choose(environment: Mapping[str, str]) -> dict[Channel, tuple[Provider, ...]
     return chosen
 
 
-def _named(environment: Mapping[str, str]) -> dict[Channel, list[str]]:
-    """The names NOTIFIER_PROVIDERS gives, checked against the channels they can carry."""
+def named_by(environment: Mapping[str, str]) -> dict[Channel, list[str]]:
+    """The names NOTIFIER_PROVIDERS gives, checked against the channels they can carry.
+
+    Raises SettingError.
+    """
     named: dict[str, list[str]] = {}
     for entry in environment.get(PROVIDERS, "").split(","):
         if not entry.strip():
             continue
-        word, _, chain = (part.strip() for part in entry.partition("="))
+        word, equals, chain = (part.strip() for part in entry.partition("="))
+        if not equals:
+            form = "channel=provider (email=smtp, or *=smtp for all channels)"
+            raise SettingError(PROVIDERS, f"{form}, not {word!r}")
         if word != "*" and word not in set(Channel):
             raise SettingError(PROVIDERS, f"channels out of *, {', '.join(Channel)}, not {word!r}")
         names = [name.strip() for name in chain.split("+")]

@@ -40,7 +40,9 @@ def make_app() -> FastAPI:
         redirect_slashes=False,
         middleware=[Middleware(Gate)],
     )
-    # A wrong setting of a provider stops the start, not its first call back.
+    # A wrong setting of a provider stops the start, not its first call back; nor does the API
+    # run beside workers that refuse to.
+    registry.named_by(os.environ)
     app.state.providers = registry.configured(os.environ)
     problems.install(app)
     for router in (

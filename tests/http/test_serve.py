@@ -30,6 +30,18 @@ serve.serve(settings())
 """
 
 
+def test_the_api_refuses_what_workers_refuse(database: Database) -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "notifier.cli", "api"],
+        env={**os.environ, "NOTIFIER_PROVIDERS": "email=smpt"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("notifier: NOTIFIER_PROVIDERS: expected email= one of")
+
+
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_server_ends_in_order(
     database: Database, session: requests.Session, stop: signal.Signals
