@@ -276,8 +276,13 @@ def _providers(settings: Settings, environment: Mapping[str, str]) -> Iterator[F
                 )
             else:
                 yield _ok(about, carries)
+        worker = Worker(chosen, settings)
         try:
-            Worker(chosen, settings).check()
+            worker.check_rates()
+        except SettingError as error:
+            yield _wrong("rates", str(error), f"correct {error.variable}")
+        try:
+            worker.check_lease()
             yield _ok("lease", f"{settings.lease_seconds:g} s, longer than any provider takes")
         except SettingError as error:
             yield _wrong("lease", str(error), f"raise {error.variable}, or shorten the deadline")

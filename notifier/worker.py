@@ -63,10 +63,18 @@ class Worker:
 
     def check(self) -> None:
         """Refuse to start where a send could outlive its lease, or a limit is nobody's."""
+        self.check_rates()
+        self.check_lease()
+
+    def check_rates(self) -> None:
+        """Raises SettingError where a limit is nobody's."""
         for name in self.limits:
             if name not in registry.providers():
                 known = ", ".join(registry.providers())
                 raise SettingError("NOTIFIER_RATES", f"providers out of {known}, not {name!r}")
+
+    def check_lease(self) -> None:
+        """Raises SettingError where a send could outlive its lease."""
         for provider in {each for chain in self.providers.values() for each in chain}:
             need = provider.deadline.total_seconds() + self.settings.flush_seconds
             if self.settings.lease_seconds <= need:
@@ -74,6 +82,16 @@ class Worker:
                     "NOTIFIER_LEASE_SECONDS",
                     f"more than {need:g}: the deadline of {provider.name} and the flush interval",
                 )
+
+
+def refuse_wrong(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Raise the SettingError that a worker of this environment would end with at its start."""
+    chosen = registry.choose(environment)
+    try:
+        Worker(chosen, settings).check()
+    finally:
+        for provider in {each for chain in chosen.values() for each in chain}:
+            provider.close()
 
 
 @contextmanager

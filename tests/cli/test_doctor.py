@@ -84,6 +84,19 @@ def test_a_lease_too_short_for_a_provider_is_found(
     assert findings(capsys)["lease"][0]["level"] == "wrong"
 
 
+def test_a_rate_for_nobody_is_found_apart_from_the_lease(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NOTIFIER_RATES", "twilo=10")
+    forget()
+    assert main(["doctor", "--json"]) == 1
+    found = findings(capsys)
+    (finding,) = found["rates"]
+    assert "'twilo'" in finding["what"]
+    assert finding["mend"] == "correct NOTIFIER_RATES"
+    assert found["lease"][0]["level"] == "ok"
+
+
 def test_redis_that_evicts_is_found(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
     queue.redis().config_set("maxmemory-policy", "allkeys-lru")
     try:
