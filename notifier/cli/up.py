@@ -34,12 +34,14 @@ def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
     NOTIFIER_DATA_DIR. Ctrl-C stops everything; workers finish what they are sending.
     """
     from notifier.local.stack import Follower, Stack, usual
+    from notifier.worker import refuse_wrong
 
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Started with nohup, it outlives its terminal.
         if (number, signal.getsignal(number)) != (signal.SIGHUP, signal.SIG_IGN):
             signal.signal(number, lambda *_: stopping.set())
+    refuse_wrong(settings(), os.environ)
     with ExitStack() as cleanup:
         if not no_api:
             _check_port(settings())
@@ -53,13 +55,15 @@ def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
         cleanup.enter_context(stack)
         if not no_api:
             _await_api(home.settings, lambda: stopping.is_set() or bool(stack.failed()))
-        click.echo(home.greeting(api=not no_api))
+        if not stack.failed():
+            click.echo(home.greeting(api=not no_api))
         while not stopping.wait(LOOK):
             if not quiet:
                 follower.copy()
                 sys.stdout.flush()
             if failed := stack.failed():
-                raise NotifierError(_last_words(stack.log(failed[0]), failed[0]))
+                words = stack.last_words(failed[0])
+                raise NotifierError(f"{failed[0]} can not run:\n{words}")
         click.echo("stopping: workers finish what they are sending")
         began = time.monotonic()
         stack.stop()
@@ -198,8 +202,3 @@ def _without_password(url: str) -> str:
     where = urlsplit(url)
     host = where.netloc.rpartition("@")[2]
     return urlunsplit(where._replace(netloc=host, query=""))
-
-
-def _last_words(log: Path, name: str) -> str:
-    lines = log.read_text(errors="replace").splitlines()[-5:]
-    return f"{name} can not run:\n" + "\n".join(lines)

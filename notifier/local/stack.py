@@ -65,6 +65,7 @@ class _Child:
     keeper: subprocess.Popen[bytes] | None = None
     lifeline: socket.socket | None = None
     pid: int = 0
+    log_began: int = 0
     started: float = 0.0
     falls: int = 0
     due: float = 0.0
@@ -119,6 +120,12 @@ class Stack:
     def log(self, name: str) -> Path:
         """The log file of a program."""
         return self._logs / f"{name}.log"
+
+    def last_words(self, name: str, lines: int = 5) -> str:
+        """The end of what the program has logged since its last start."""
+        with self.log(name).open("rb") as file:
+            file.seek(self._children[name].log_began)
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
     def pid(self, name: str) -> int:
         """The process itself; 0 while it is not running."""
@@ -177,6 +184,7 @@ class Stack:
     def _start(self, name: str) -> None:
         child = self._children[name]
         output = create_or_open(self.log(name), os.O_WRONLY | os.O_APPEND)
+        child.log_began = os.fstat(output).st_size
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", "notifier.cli", *child.arguments]
         try:

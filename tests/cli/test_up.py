@@ -97,6 +97,17 @@ def test_a_program_that_can_not_start_is_not_started_again(
         assert all(line.startswith("worker  ") for line in lines)
 
 
+def test_the_last_words_of_a_program_are_of_its_last_start(
+    database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "worker.log").write_text("of an earlier run\n")
+    with Stack({"worker": ["worker", "--lanes", "urgent"]}, logs=tmp_path) as stack:
+        until(stack.failed)
+        words = stack.last_words("worker")
+    assert "unknown lane 'urgent'" in words
+    assert "earlier" not in words
+
+
 def test_what_is_logged_is_json(stack: Stack) -> None:
     import json
 
@@ -236,6 +247,17 @@ def test_up_refuses_a_port_that_is_taken(up: Up) -> None:
         )
     assert refused.returncode == 2
     assert refused.stderr.startswith("notifier: NOTIFIER_HTTP_PORT: expected a port that is free")
+
+
+def test_up_refuses_wrong_settings_of_providers_before_it_starts_anything(up: Up) -> None:
+    for name, value in (("PROVIDERS", "email=smpt"), ("RATES", "twilo=10")):
+        refused = subprocess.run(
+            UP, env={**up.environment, f"NOTIFIER_{name}": value}, capture_output=True, text=True
+        )
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"notifier: NOTIFIER_{name}: expected")
+        assert refused.stdout == ""
+        assert not up.folder.exists()
 
 
 def test_nothing_is_left_running_when_up_is_killed(up: Up) -> None:
