@@ -63,11 +63,12 @@ def callback_url(environment: Mapping[str, str], provider: str) -> str | None:
 
 def together(environment: Mapping[str, str], *needed: str) -> list[str] | None:
     """The values of variables that only work together; None where none of them is set."""
-    values = [text(environment, variable) for variable in needed]
-    if not any(values):
+    given = {name: value for name in needed if (value := text(environment, name)) is not None}
+    if not given:
         return None
-    for variable, value in zip(needed, values, strict=True):
-        if value is None:
-            others = ", ".join(name for name in needed if name != variable)
-            raise SettingError(variable, f"a value, because of {others}")
-    return [value for value in values if value is not None]
+    missing = [name for name in needed if name not in given]
+    if missing:
+        first, *others = missing
+        too = f" (and {', '.join(others)} too)" if others else ""
+        raise SettingError(first, f"a value{too}, because of {', '.join(given)}")
+    return list(given.values())

@@ -72,6 +72,23 @@ def test_a_wrong_word_is_answered_with_the_right_ones(value: str, known: str) ->
     assert known in caught.value.expected
 
 
+def test_what_is_missing_is_explained_by_what_is_set() -> None:
+    given = {"NOTIFIER_TWILIO_ACCOUNT_SID": "AC1", "NOTIFIER_TWILIO_FROM": " "}
+    with pytest.raises(SettingError) as caught:
+        registry.choose(given)
+    assert str(caught.value) == (
+        "NOTIFIER_TWILIO_AUTH_TOKEN: expected a value (and NOTIFIER_TWILIO_FROM too), "
+        "because of NOTIFIER_TWILIO_ACCOUNT_SID"
+    )
+    given |= {"NOTIFIER_TWILIO_AUTH_TOKEN": "secret"}
+    with pytest.raises(SettingError) as caught:
+        registry.choose(given)
+    assert str(caught.value) == (
+        "NOTIFIER_TWILIO_FROM: expected a value, "
+        "because of NOTIFIER_TWILIO_ACCOUNT_SID, NOTIFIER_TWILIO_AUTH_TOKEN"
+    )
+
+
 def test_finding_the_providers_loads_no_heavy_module() -> None:
     program = (
         "import sys; from notifier.channels import registry; registry.choose({});"
