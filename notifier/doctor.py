@@ -17,7 +17,7 @@ from notifier import failpoints, queue
 from notifier.channels import registry
 from notifier.channels.contract import Provider
 from notifier.errors import NotifierError, SettingError
-from notifier.settings import PREFIX, Settings
+from notifier.settings import PREFIX, Settings, or_of_up
 from notifier.settings import names as setting_names
 from notifier.store import health, routes, system, tenants
 from notifier.store.engine import engine_for
@@ -54,6 +54,13 @@ class Finding:
 
 def examine_servers(settings: Settings) -> Iterator[Finding]:
     """Only whether Postgres and Redis answer and fit: for a container's health check."""
+    if not settings.database_url and not settings.redis_url:
+        yield _wrong(
+            "postgres and redis",
+            "neither NOTIFIER_DATABASE_URL nor NOTIFIER_REDIS_URL is set",
+            f"set them to the servers' URLs, {or_of_up()}",
+        )
+        return
     yield from _database(settings)
     yield from _redis(settings)
 
@@ -66,14 +73,32 @@ def known_variables() -> list[str]:
     return sorted(found)
 
 
+def unread(environment: Mapping[str, str]) -> dict[str, str]:
+    """The `NOTIFIER_…` variables that nothing reads, each with how to mend it."""
+    known = known_variables()
+    mends: dict[str, str] = {}
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            mends[name] = f"rename it to {near[0]}" if near else "unset it"
+    return mends
+
+
 def examine(settings: Settings, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     """Every finding, in the order in which they are best mended."""
     yield from _variables(environment)
     yield from _secrets(settings)
     yield from _links(settings)
-    yield from _database(settings)
-    yield from _redis(settings)
+    yield from examine_servers(settings)
     yield from _providers(settings, environment)
+
+
+def examine_setting(
+    fault: SettingError, environment: Mapping[str, str] = os.environ
+) -> Iterator[Finding]:
+    """All that can be said while a setting is wrong."""
+    yield from _variables(environment)
+    yield _wrong("settings", str(fault), f"correct {fault.variable}")
 
 
 def _ok(about: str, what: str) -> Finding:
@@ -85,16 +110,10 @@ def _wrong(about: str, what: str, mend: str) -> Finding:
 
 
 def _variables(environment: Mapping[str, str]) -> Iterator[Finding]:
-    known = known_variables()
-    unknown = sorted(n for n in environment if n.startswith(PREFIX) and n not in known)
-    for name in unknown:
-        near = difflib.get_close_matches(name, known, 1)
-        yield _wrong(
-            "settings",
-            f"{name} is not a setting: nothing reads it",
-            f"rename it to {near[0]}" if near else "unset it",
-        )
-    if not unknown:
+    mends = unread(environment)
+    for name, mend in mends.items():
+        yield _wrong("settings", f"{name} is not a setting: nothing reads it", mend)
+    if not mends:
         yield _ok("settings", "every NOTIFIER_ variable is one that is read")
 
 
@@ -130,7 +149,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield _wrong(
             "postgres",
             "NOTIFIER_DATABASE_URL is not set",
-            "set it to a Postgres URL, or run `notifier up`",
+            f"set it to a Postgres URL, {or_of_up()}",
         )
         return
     engine = engine_for(settings.database_url, 1)
@@ -220,7 +239,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield _wrong(
             "redis",
             "NOTIFIER_REDIS_URL is not set",
-            "set it to a Redis or Valkey URL, or run `notifier up`",
+            f"set it to a Redis or Valkey URL, {or_of_up()}",
         )
         return
     try:
@@ -301,6 +320,8 @@ def _providers(settings: Settings, environment: Mapping[str, str]) -> Iterator[F
 
 def _routes(settings: Settings, chosen: Mapping[Channel, Sequence[Provider]]) -> Iterator[Finding]:
     """Tenants' own routes that lead to nobody here: what takes them becomes a dead letter."""
+    if not settings.database_url:
+        return
     named: dict[tuple[uuid.UUID, Channel], list[str]] = {}
     names: dict[uuid.UUID, str | None] = {}
     engine = engine_for(settings.database_url, 1)

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from notifier.errors import SettingError
 from notifier.once import once
-from notifier.settings import settings
+from notifier.settings import or_of_up, settings
 from notifier.words import Channel, DispatchKind, Lane
 
 POKE = "notifier.poke"
@@ -44,7 +44,7 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
 def redis_url() -> str:
     url = settings().redis_url
     if not url:
-        raise SettingError("NOTIFIER_REDIS_URL", "a Redis or Valkey URL (or run `notifier up`)")
+        raise SettingError("NOTIFIER_REDIS_URL", f"a Redis or Valkey URL ({or_of_up()})")
     return url
 
 

@@ -3,6 +3,8 @@
 Providers read variables of their own (`NOTIFIER_SMTP_HOST`, …); see `notifier.channels`.
 """
 
+import os
+import shlex
 from datetime import timedelta
 from functools import cache
 
@@ -186,6 +188,14 @@ def settings() -> Settings:
         raise SettingError(
             f"{PREFIX}{name.removeprefix(PREFIX).upper()}", str(field.description)
         ) from None
+
+
+def or_of_up() -> str:
+    """For errors about an address that is missing: how to have one by `notifier up`."""
+    file = os.path.join(os.path.expanduser(settings().data_dir), "env")
+    if os.path.exists(file):
+        return f"or that of a running `notifier up`: `set -a; . {shlex.quote(file)}; set +a`"
+    return "or run `notifier up`"
 
 
 def names() -> list[str]:

@@ -7,7 +7,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from notifier import register
 from notifier.errors import InvalidValue, NotifierError, SettingError
-from notifier.settings import Settings
+from notifier.settings import Settings, or_of_up
 from notifier.store import keys, roles, tenants
 from notifier.store import migrate as schema
 from notifier.store.engine import connect, engine_for
@@ -38,7 +38,7 @@ def migrate(settings: Settings, version: str = "head", *, with_login: bool = Fal
     """
     url = settings.owner_url or settings.database_url
     if not url:
-        raise SettingError("NOTIFIER_DATABASE_URL", "a Postgres URL (or run `notifier up`)")
+        raise SettingError("NOTIFIER_DATABASE_URL", f"a Postgres URL ({or_of_up()})")
     if version != "head" and version not in schema.versions():
         raise InvalidValue("--to", f"one of {', '.join(schema.versions())}")
     engine = engine_for(url, 1)

@@ -62,12 +62,18 @@ def status(check: bool, as_json: bool) -> None:
 @json_option
 def doctor(quick: bool, as_json: bool) -> None:
     """Look at settings, Postgres, Redis and providers; exit 1 if anything is wrong."""
-    from notifier.doctor import Level, examine, examine_servers
+    from notifier.doctor import Level, examine, examine_servers, examine_setting
+    from notifier.errors import SettingError
     from notifier.settings import settings
 
+    try:
+        given = settings()
+        findings = examine_servers(given) if quick else examine(given)
+    except SettingError as fault:
+        findings = examine_setting(fault)
     marks = {Level.OK: "ok   ", Level.NOTE: "note ", Level.WRONG: "WRONG"}
     found = []
-    for finding in examine_servers(settings()) if quick else examine(settings()):
+    for finding in findings:
         found.append(finding)
         if not as_json:
             click.echo(f"{marks[finding.level]}  {finding.about}: {finding.what}")

@@ -7,7 +7,7 @@ from sqlalchemy.exc import InternalError, OperationalError
 
 from notifier.errors import SettingError
 from notifier.once import once
-from notifier.settings import settings
+from notifier.settings import or_of_up, settings
 
 __all__ = ["UNAVAILABLE", "Connection", "connect", "engine_for", "pool", "read_all", "statement"]
 
@@ -49,7 +49,7 @@ def pool() -> Engine:
     """This process's pool for `NOTIFIER_DATABASE_URL`."""
     url = settings().database_url
     if not url:
-        raise SettingError("NOTIFIER_DATABASE_URL", "a Postgres URL (or run `notifier up`)")
+        raise SettingError("NOTIFIER_DATABASE_URL", f"a Postgres URL ({or_of_up()})")
     engine = engine_for(url)
     milliseconds = int(settings().lease_seconds * 1000)
 

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
@@ -42,6 +43,41 @@ def test_a_misspelt_variable_is_reported_with_the_nearest_name(
     (finding,) = findings(capsys)["settings"]
     assert "NOTIFIER_LEASE_SECOND " in finding["what"]
     assert finding["mend"] == "rename it to NOTIFIER_LEASE_SECONDS"
+
+
+def test_a_setting_that_is_wrong_is_a_finding(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NOTIFIER_HTTP_PORT", "80000")
+    forget()
+    for options in ([], ["--quick"]):
+        assert main(["doctor", "--json", *options]) == 1
+        finding = findings(capsys)["settings"][-1]
+        assert finding["what"] == "NOTIFIER_HTTP_PORT: expected a port number from 1 to 65535"
+        assert finding["mend"] == "correct NOTIFIER_HTTP_PORT"
+
+
+def test_servers_that_nobody_named_are_one_finding_that_knows_of_up(
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("NOTIFIER_DATABASE_URL")
+    monkeypatch.delenv("NOTIFIER_REDIS_URL")
+    monkeypatch.setenv("NOTIFIER_DATA_DIR", str(tmp_path))
+    forget()
+    assert main(["doctor", "--json"]) == 1
+    found = findings(capsys)
+    assert [about for about in found if found[about][0]["level"] == "wrong"] == [
+        "postgres and redis"
+    ]
+    assert found["postgres and redis"][0]["mend"].endswith("or run `notifier up`")
+    (tmp_path / "env").touch()
+    assert main(["doctor", "--json", "--quick"]) == 1
+    assert f". {tmp_path}/env;" in findings(capsys)["postgres and redis"][0]["mend"]
+    assert main(["status"]) == 2
+    assert f"`set -a; . {tmp_path}/env; set +a`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
