@@ -10,6 +10,17 @@ import click
 from notifier.cli.failures import wrong_use
 
 
+def warn_of_unread() -> list[str]:
+    """Log a warning of the `NOTIFIER_…` variables that nothing reads, if there are any."""
+    from notifier import log
+    from notifier.doctor import unread
+
+    mends = unread(os.environ)
+    if mends:
+        log.logger("settings").warning("settings_unread", mend=mends)
+    return list(mends)
+
+
 @click.command()
 @click.option("-Q", "--queues", help="Names of queues, separated by commas.")
 @click.option("--channels", help="Only these channels (email,sms); fan_out, receive too.")
@@ -32,6 +43,7 @@ def worker(
 
     settings()
     log.configure()
+    warn_of_unread()
     # It is about pickle, which is refused here, and about containers, which have one user.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     from celery.apps import worker as celery_worker
@@ -94,6 +106,7 @@ def relay() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: told.append(received))
     log.configure()
+    warn_of_unread()
     # A missing address is told now, not once a second.
     pool()
     redis_url()
@@ -108,6 +121,7 @@ def beat() -> None:
 
     settings()
     log.configure()
+    warn_of_unread()
     from workers.app import app
 
     app.Beat(quiet=True, loglevel="WARNING").run()
@@ -122,6 +136,7 @@ def api(host: str | None, port: int | None) -> None:
     from notifier.settings import settings
 
     log.configure()
+    warn_of_unread()
     from notifier.http.serve import serve
 
     chosen = {

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from notifier.cli.processes import warn_of_unread
 from notifier.errors import NotifierError, SettingError
 from notifier.settings import Settings, settings
 
@@ -33,6 +34,7 @@ def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
     Where NOTIFIER_DATABASE_URL and NOTIFIER_REDIS_URL are not set, Postgres and Valkey run in
     NOTIFIER_DATA_DIR. Ctrl-C stops everything; workers finish what they are sending.
     """
+    from notifier import log
     from notifier.local.stack import Follower, Stack, usual
     from notifier.worker import refuse_wrong
 
@@ -41,6 +43,10 @@ def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
         # Started with nohup, it outlives its terminal.
         if (number, signal.getsignal(number)) != (signal.SIGHUP, signal.SIG_IGN):
             signal.signal(number, lambda *_: stopping.set())
+    log.configure()
+    for name in warn_of_unread():
+        # One warning is enough: none from each program.
+        del os.environ[name]
     refuse_wrong(settings(), os.environ)
     with ExitStack() as cleanup:
         if not no_api:

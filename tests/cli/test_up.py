@@ -1,8 +1,10 @@
 """`notifier up` and its stack: real processes, killed for real, and none left behind."""
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +26,13 @@ def until(what: Callable[[], object], patience: float = PATIENCE) -> None:
     while not what():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def alive(pid: int) -> bool:
@@ -108,9 +117,27 @@ def test_the_last_words_of_a_program_are_of_its_last_start(
     assert "earlier" not in words
 
 
-def test_what_is_logged_is_json(stack: Stack) -> None:
-    import json
+def test_every_program_warns_once_of_a_variable_that_nothing_reads(
+    database: Database, tmp_path: Path
+) -> None:
+    programs = {name: words for name, words in usual(1).items() if name != "worker-critical"}
+    with Stack(
+        {**programs, "api": ["api", "--port", str(free_port())]},
+        logs=tmp_path,
+        environment={"NOTIFIER_SMTP_HSOT": "mail.example.org"},
+    ) as stack:
+        for name in stack.names():
+            until(lambda name=name: "settings_unread" in stack.log(name).read_text())
+        until(ready(stack, "worker-1"))
+    for name in stack.names():
+        told = [line for line in stack.log(name).read_text().splitlines() if "_HSOT" in line]
+        assert len(told) == 1
+        assert json.loads(told[0])["mend"] == {
+            "NOTIFIER_SMTP_HSOT": "rename it to NOTIFIER_SMTP_HOST"
+        }
 
+
+def test_what_is_logged_is_json(stack: Stack) -> None:
     until(ready(stack, "worker-1"))
     stack.stop()
     for name in stack.names():
@@ -223,8 +250,10 @@ def test_up_uses_the_servers_whose_urls_are_set(up: Up, database: Database) -> N
     up.environment |= {
         "NOTIFIER_DATABASE_URL": database.engine_url,
         "NOTIFIER_REDIS_URL": database.redis_url,
+        "NOTIFIER_SMTP_HSOT": "mail.example.org",
     }
     up.start()
+    assert up.printed().count("rename it to NOTIFIER_SMTP_HOST") == 1
     assert "embedded" not in up.printed()
     assert not (up.folder / "services.json").exists()
     assert database.one("SELECT name FROM notifier.tenants") == "default"
@@ -234,8 +263,6 @@ def test_up_uses_the_servers_whose_urls_are_set(up: Up, database: Database) -> N
 
 
 def test_up_refuses_a_port_that_is_taken(up: Up) -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen(1)
