@@ -72,8 +72,10 @@ def _refuse_newer(connection: Connection) -> str | None:
     return found
 
 
-def own_server(admin_url: str) -> str:
-    """Migrate a server of our own as its superuser; the engine's URL, with a fresh password."""
+def own_server(admin_url: str, password: str) -> str:
+    """Migrate a server of our own as its superuser; the URL of the engine's login, made with
+    the password.
+    """
     engine = engine_for(admin_url, 1)
     try:
         with engine.connect() as connection:
@@ -82,7 +84,9 @@ def own_server(admin_url: str) -> str:
                 schema.migrate(connection)
             register.shipped(connection)
             connection.commit()
-            return roles.create_logins(connection, admin_url)["engine"]
+            url = roles.login_url(admin_url, "engine", password)
+            roles.ensure_login(connection, url, "engine")
+            return url
     finally:
         engine.dispose()
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 import click
 
@@ -35,6 +36,7 @@ def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
     NOTIFIER_DATA_DIR. Ctrl-C stops everything; workers finish what they are sending.
     """
     from notifier import log
+    from notifier.local.home import refuse_in_use
     from notifier.local.stack import Follower, Stack, usual
     from notifier.worker import refuse_wrong
 
@@ -49,6 +51,7 @@ def up(concurrency: int | None, no_api: bool, quiet: bool) -> None:
         del os.environ[name]
     refuse_wrong(settings(), os.environ)
     with ExitStack() as cleanup:
+        refuse_in_use(_folder(settings()))
         if not no_api:
             _check_port(settings())
         home = cleanup.enter_context(prepared())
@@ -84,7 +87,8 @@ class Home:
 
     folder: Path
     settings: Settings
-    embedded: bool
+    own_postgres: bool
+    own_redis: bool
     key: str | None
 
     def greeting(self, *, api: bool) -> str:
@@ -92,13 +96,14 @@ class Home:
         lines = ["", "Notifier is up.", ""]
         if api:
             lines.append(f"  API                 http://{given.http_host}:{given.http_port}/")
-        where = "embedded, " if self.embedded else ""
+        postgres = "embedded, " if self.own_postgres else ""
+        redis = "embedded, " if self.own_redis else ""
         lines += [
-            f"  Postgres            {where}{_without_password(given.database_url)}",
-            f"  Redis               {where}{_without_password(given.redis_url)}",
+            f"  Postgres            {postgres}{_without_password(given.database_url)}",
+            f"  Redis               {redis}{_without_password(given.redis_url)}",
             f"  data and logs       {self.folder}",
         ]
-        if self.embedded:
+        if self.own_postgres or self.own_redis:
             lines += [
                 "",
                 "  In another terminal:",
@@ -125,7 +130,7 @@ def prepared() -> Iterator[Home]:
     from notifier.store.engine import pool
 
     given = settings()
-    folder = Path(given.data_dir).expanduser().resolve()
+    folder = _folder(given)
     embedded = not given.database_url or not given.redis_url
     with ExitStack() as cleanup:
         exported: dict[str, str] = {}
@@ -136,11 +141,11 @@ def prepared() -> Iterator[Home]:
                 "NOTIFIER_OWNER_URL": given.owner_url or services.admin_url,
             }
             exported["NOTIFIER_DATABASE_URL"] = given.database_url or setup.own_server(
-                services.admin_url
+                services.admin_url, _kept(folder, "engine_password", lambda: token_hex(16))
             )
         folder.mkdir(parents=True, exist_ok=True)
         if not given.secret_keys:
-            exported["NOTIFIER_SECRET_KEYS"] = _kept_secret(folder)
+            exported["NOTIFIER_SECRET_KEYS"] = _kept(folder, "secret_keys", _secret_key)
         os.environ.update(exported)
         settings.cache_clear()
         log.configure()
@@ -154,7 +159,11 @@ def prepared() -> Iterator[Home]:
         settings.cache_clear()
         key = setup.first_tenant("default")
         pool().dispose()
-        yield Home(folder, settings(), embedded, key)
+        yield Home(folder, settings(), not given.database_url, not given.redis_url, key)
+
+
+def _folder(given: Settings) -> Path:
+    return Path(given.data_dir).expanduser().resolve()
 
 
 def _check_port(given: Settings) -> None:
@@ -182,16 +191,20 @@ def _await_api(given: Settings, given_up: Callable[[], bool]) -> None:
             time.sleep(0.05)
 
 
-def _kept_secret(folder: Path) -> str:
-    """The installation's own secret key, made at the first start."""
-    from cryptography.fernet import Fernet
-
+def _kept(folder: Path, name: str, make: Callable[[], str]) -> str:
+    """A secret of the installation's own, made at the first start."""
     from notifier.local.files import write_private
 
-    file = folder / "secret_keys"
+    file = folder / name
     if not file.exists():
-        write_private(file, Fernet.generate_key().decode() + "\n")
+        write_private(file, make() + "\n")
     return file.read_text().strip()
+
+
+def _secret_key() -> str:
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key().decode()
 
 
 def _write_env(folder: Path, exported: dict[str, str]) -> None:

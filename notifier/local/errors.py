@@ -23,7 +23,7 @@ class FolderInUse(LocalServicesError):
 
     def __init__(self, folder: Path, holder: str) -> None:
         super().__init__(
-            f"{folder} is in use by process {holder}: "
+            f"Notifier runs in {folder} already, as process {holder}: "
             "end that process first, or choose another folder"
         )
         self.folder = folder

@@ -104,6 +104,15 @@ def open_home(folder: Path | None) -> Iterator[Home]:
         os.close(lock)
 
 
+def refuse_in_use(folder: Path) -> None:
+    """Raise FolderInUse where a process has the folder, which need not exist."""
+    lock = folder / "lock"
+    # What else is wrong with the folder is told by who opens it.
+    with contextlib.suppress(OSError):
+        if is_locked(lock):
+            raise FolderInUse(folder, lock.read_text().strip() or "(unknown)")
+
+
 @contextmanager
 def scratch(prefix: str) -> Iterator[Path]:
     """A folder to keep services' folders in, whose servers' account can enter it; removed at the

@@ -1,4 +1,4 @@
-"""Login roles for servers of our own: members of the schema's roles, with fresh passwords.
+"""Login roles for servers of our own: members of the schema's roles.
 
 On an operator's server the operator grants `notifier_engine`, `notifier_api` and
 `notifier_producer` to logins of their own.
@@ -16,20 +16,20 @@ PARTS = ("engine", "api", "producer")
 
 
 def create_logins(connection: Connection, url: str) -> dict[str, str]:
-    """Make (or renew) a login for each part of the product; its URL, from `url`'s host and database.
-
-    Commits.
+    """Make (or renew) a login for each part of the product, with a fresh password; its URL, from
+    `url`'s host and database. Commits.
     """
-    urls = {}
-    for part in PARTS:
-        login, password = f"notifier_{part}_login", secrets.token_hex(16)
-        _make(connection, login, password, part)
-        where = urlsplit(url)
-        urls[part] = urlunsplit(
-            where._replace(netloc=f"{login}:{password}@{where.hostname}:{where.port}")
-        )
-    connection.commit()
+    urls = {part: login_url(url, part, secrets.token_hex(16)) for part in PARTS}
+    for part, made in urls.items():
+        ensure_login(connection, made, part)
     return urls
+
+
+def login_url(url: str, part: str, password: str) -> str:
+    """The URL of a part's login at `url`'s host and database."""
+    where = urlsplit(url)
+    netloc = f"notifier_{part}_login:{password}@{where.hostname}:{where.port}"
+    return urlunsplit(where._replace(netloc=netloc))
 
 
 def ensure_login(connection: Connection, url: str, part: str) -> None:

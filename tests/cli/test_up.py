@@ -67,8 +67,12 @@ def stack(database: Database, tmp_path: Path) -> Iterator[Stack]:
         yield running
 
 
+def logged(stack: Stack, name: str, word: str) -> Callable[[], bool]:
+    return lambda: word in stack.log(name).read_text()
+
+
 def ready(stack: Stack, name: str) -> Callable[[], bool]:
-    return lambda: "worker_ready" in stack.log(name).read_text()
+    return logged(stack, name, "worker_ready")
 
 
 def test_a_killed_worker_takes_its_pool_along_and_is_started_again(stack: Stack) -> None:
@@ -127,7 +131,7 @@ def test_every_program_warns_once_of_a_variable_that_nothing_reads(
         environment={"NOTIFIER_SMTP_HSOT": "mail.example.org"},
     ) as stack:
         for name in stack.names():
-            until(lambda name=name: "settings_unread" in stack.log(name).read_text())
+            until(logged(stack, name, "settings_unread"))
         until(ready(stack, "worker-1"))
     for name in stack.names():
         told = [line for line in stack.log(name).read_text().splitlines() if "_HSOT" in line]
@@ -217,9 +221,9 @@ def test_up_needs_nothing_and_stops_in_order(up: Up) -> None:
     )
     assert emitted.returncode == 0, emitted.stderr
     until(lambda: '"sent": 1' in up.notifier("status", "--json").stdout)
-    for name in ("env", "secret_keys", "services.json"):
+    kept = {name: (up.folder / name).read_text() for name in ("env", "secret_keys")}
+    for name in ("engine_password", "services.json", *kept):
         assert (up.folder / name).stat().st_mode & 0o077 == 0
-    secret = (up.folder / "secret_keys").read_text()
     assert up.process is not None
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(PATIENCE) == 0
@@ -228,7 +232,7 @@ def test_up_needs_nothing_and_stops_in_order(up: Up) -> None:
 
     up.start()
     assert '"sent": 1' in up.notifier("status", "--check", "--json").stdout
-    assert (up.folder / "secret_keys").read_text() == secret
+    assert {name: (up.folder / name).read_text() for name in kept} == kept
     assert "API key" not in up.printed()
 
 
@@ -260,6 +264,31 @@ def test_up_uses_the_servers_whose_urls_are_set(up: Up, database: Database) -> N
     assert up.process is not None
     up.process.send_signal(signal.SIGTERM)
     assert up.process.wait(PATIENCE) == 0
+
+
+def test_a_second_up_in_the_folder_is_told_of_the_first_and_not_of_its_port(up: Up) -> None:
+    up.start()
+    assert up.process is not None
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        refused = subprocess.run(
+            [sys.executable, "-m", "notifier.cli", "up"],
+            env={**up.environment, "NOTIFIER_HTTP_PORT": str(taken.getsockname()[1])},
+            capture_output=True,
+            text=True,
+        )
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(
+        f"notifier: Notifier runs in {up.folder} already, as process {up.process.pid}:"
+    )
+
+
+def test_up_says_of_each_server_whether_it_is_its_own(up: Up, database: Database) -> None:
+    up.environment["NOTIFIER_REDIS_URL"] = database.redis_url
+    up.start()
+    assert re.search("Postgres +embedded, postgresql:", up.printed())
+    assert re.search("Redis +redis:", up.printed())
 
 
 def test_up_refuses_a_port_that_is_taken(up: Up) -> None:
