@@ -93,7 +93,7 @@ def named_by(environment: Mapping[str, str]) -> dict[Channel, list[str]]:
             continue
         word, equals, chain = (part.strip() for part in entry.partition("="))
         if not equals:
-            form = "channel=provider (email=smtp, or *=smtp for all channels)"
+            form = "channel=provider (email=smtp, or *=sandbox for all channels)"
             raise SettingError(PROVIDERS, f"{form}, not {word!r}")
         if word != "*" and word not in set(Channel):
             raise SettingError(PROVIDERS, f"channels out of *, {', '.join(Channel)}, not {word!r}")
