@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from notifier.cli.events import parsed
 from notifier.cli.failures import wrong_use
 from notifier.cli.printing import answer, json_option, table
 from notifier.cli.values import When
@@ -134,7 +133,20 @@ def find(connection: Any, given: str) -> uuid.UUID:
     """The tenant given by id or name; ends the command where there is none of that name."""
     from notifier.store import tenants as store
 
-    found = parsed(given) or store.named(connection, given)
+    try:
+        return uuid.UUID(given)
+    except ValueError:
+        found = store.named(connection, given)
     if found is None:
         wrong_use(f"no tenant is named {given!r}")
     return found
+
+
+def find_owner(given: str | None) -> uuid.UUID | None:
+    """As `find`, before a verb that has transactions of its own; None where none is given."""
+    from notifier.store.engine import connect
+
+    if given is None:
+        return None
+    with connect() as connection:
+        return find(connection, given)

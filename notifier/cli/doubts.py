@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from notifier.cli.access import find
+from notifier.cli.access import find_owner
 from notifier.cli.failures import wrong_use
 from notifier.cli.printing import answer, json_option, table
 from notifier.cli.values import OneOf, When
@@ -35,12 +35,8 @@ def which_options(command: Callable[..., None]) -> Callable[..., None]:
         **rest: Any,
     ) -> None:
         from notifier.store.doubts import Which
-        from notifier.store.engine import connect
 
-        owner = None
-        if tenant:
-            with connect() as connection:
-                owner = find(connection, tenant)
+        owner = find_owner(tenant)
         command(which=Which(delivery, owner, channel, provider, until), **rest)
 
     return with_which

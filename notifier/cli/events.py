@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from notifier.cli.access import find, find_owner
 from notifier.cli.failures import wrong_use
 from notifier.cli.printing import answer, json_option
 from notifier.cli.values import OneOf, When
@@ -75,7 +76,7 @@ def emit(
     if escalation is not None:
         options["escalation"] = read_json("--escalation", escalation)
     with connect() as connection, connection.begin():
-        who = tenant_id(connection, tenant)
+        who = find(connection, tenant)
         options["attachments"] = [
             keep(connection, file.read_bytes(), tenant=who, name=file.name) for file in attach
         ] or None
@@ -96,33 +97,16 @@ def emit(
     )
 
 
-def tenant_id(connection: Any, given: str) -> str:
-    """The id of a tenant given by id or name; an unknown name is left for `emit` to refuse."""
-    from notifier.store import tenants
-
-    if parsed(given):
-        return given
-    found = tenants.named(connection, given)
-    return given if found is None else str(found)
-
-
-def parsed(given: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(given)
-    except ValueError:
-        return None
-
-
 @click.command()
 @click.option("--event", type=click.UUID, help="Everything of this event.")
 @click.option("--delivery", type=click.UUID, help="This delivery only.")
-@click.option("--tenant", type=click.UUID, help="Only if it belongs to this tenant.")
+@click.option("--tenant", help="Only if it belongs to this tenant, by id or name.")
 @click.option("--actor", default="cli", show_default=True)
 @json_option
 def cancel(
     event: uuid.UUID | None,
     delivery: uuid.UUID | None,
-    tenant: uuid.UUID | None,
+    tenant: str | None,
     actor: str,
     as_json: bool,
 ) -> None:
@@ -131,7 +115,8 @@ def cancel(
 
     if (event is None) == (delivery is None):
         wrong_use("give either --event or --delivery")
-    done = cancel_event(event=event, delivery=delivery, tenant=tenant, actor=actor)
+    owner = find_owner(tenant)
+    done = cancel_event(event=event, delivery=delivery, tenant=owner, actor=actor)
     answer(
         as_json,
         {"stopped": done.stopped, "in_flight": done.in_flight, "sent": done.sent},
@@ -142,17 +127,18 @@ def cancel(
 @click.command()
 @click.option("--event", type=click.UUID, help="This event.")
 @click.option("--delivery", type=click.UUID, help="The event of this delivery.")
-@click.option("--tenant", type=click.UUID, help="Only if it belongs to this tenant.")
+@click.option("--tenant", help="Only if it belongs to this tenant, by id or name.")
 @json_option
 def acknowledge(
-    event: uuid.UUID | None, delivery: uuid.UUID | None, tenant: uuid.UUID | None, as_json: bool
+    event: uuid.UUID | None, delivery: uuid.UUID | None, tenant: str | None, as_json: bool
 ) -> None:
     """Say that somebody takes care of an event: its escalation ends."""
     from notifier import acknowledge as acknowledge_event
 
     if (event is None) == (delivery is None):
         wrong_use("give either --event or --delivery")
-    done = acknowledge_event(event=event, delivery=delivery, tenant=tenant, how="cli")
+    owner = find_owner(tenant)
+    done = acknowledge_event(event=event, delivery=delivery, tenant=owner, how="cli")
     answer(
         as_json,
         {"event": str(done.event_id), "is_first": done.is_first, "stopped": done.stopped},
@@ -163,7 +149,7 @@ def acknowledge(
 
 @click.command()
 @click.option("--delivery", type=click.UUID, help="This one.")
-@click.option("--tenant", type=click.UUID)
+@click.option("--tenant", help="Only this tenant's, by id or name.")
 @click.option("--channel", type=OneOf(Channel))
 @click.option("--event-type")
 @click.option("--code", help="Only what failed with this code.")
@@ -171,11 +157,11 @@ def acknowledge(
 @click.option("--actor", default="cli", show_default=True)
 @click.option("--all", "everything", is_flag=True, help="Every dead letter there is.")
 @json_option
-def replay(as_json: bool, everything: bool, actor: str, **chosen: Any) -> None:
+def replay(tenant: str | None, as_json: bool, everything: bool, actor: str, **chosen: Any) -> None:
     """Send dead letters again: one, or those that fit every filter given."""
     from notifier.replay import replay as replay_letters
 
-    if not everything and all(value is None for value in chosen.values()):
+    if not everything and tenant is None and all(value is None for value in chosen.values()):
         wrong_use("choose with --delivery, --tenant, --channel, … or say --all")
-    count = replay_letters(**chosen, actor=actor)
+    count = replay_letters(**chosen, tenant=find_owner(tenant), actor=actor)
     answer(as_json, {"replayed": count}, f"{count} replayed")

@@ -40,6 +40,25 @@ def test_a_tenant_may_be_given_by_its_name(database: Database, tenant: uuid.UUID
     assert database.one("SELECT tenant_id FROM notifier.notification_events") == tenant
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["emit", "user.signup"],
+        ["cancel", "--event", str(uuid.uuid4())],
+        ["acknowledge", "--event", str(uuid.uuid4())],
+        ["replay"],
+        ["doubts", "list"],
+        ["routes", "list"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_name_that_no_tenant_has_is_told_alike_by_every_command(
+    database: Database, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert main([*command, "--tenant", "nobody"]) == 2
+    assert capsys.readouterr().err.endswith("Error: no tenant is named 'nobody'\n")
+
+
 def test_every_option_of_emit_reaches_the_event(database: Database, tenant: uuid.UUID) -> None:
     code = emit(
         *("--tenant", "acme", "--idempotency-key", "k1", "--lane", "critical"),
@@ -84,7 +103,20 @@ def test_files_are_attached_in_the_order_given(
     [
         (["emit", "no.such", "--tenant", "acme"], "unknown_event_type", "event_type"),
         (["emit", "user.signup", "--tenant", "acme"], "invalid_payload", "payload.email"),
-        (["emit", "user.signup", "--tenant", "nobody"], "unknown_tenant", "tenant"),
+        (["emit", "user.signup", "--tenant", str(uuid.UUID(int=1))], "unknown_tenant", "tenant"),
+        (
+            [*("pauses", "begin", "--reason", "x"), *("--channel", "sms", "--provider", "smtp")],
+            "invalid_value",
+            "provider",
+        ),
+        (
+            [
+                *("pauses", "begin", "--reason", "x", "--channel", "sms"),
+                "--until=2020-01-01T00:00Z",
+            ],
+            "invalid_value",
+            "until",
+        ),
     ],
 )
 def test_a_refusal_names_code_and_field_and_exits_with_2(
@@ -199,7 +231,9 @@ def test_cancel_counts_what_it_stopped(
 ) -> None:
     emit("--tenant", "acme", "--json")
     event = last_json(capsys.readouterr().out)["event"]
-    assert main(["cancel", "--event", event, "--json"]) == 0
+    assert main(["tenants", "create", "other"]) == 0
+    assert main(["cancel", "--event", event, "--tenant", "other"]) == 2
+    assert main(["cancel", "--event", event, "--tenant", "acme", "--json"]) == 0
     assert last_json(capsys.readouterr().out) == {"stopped": 1, "in_flight": 0, "sent": 0}
     assert database.statuses() == {"cancelled": 1}
     assert main(["cancel", "--event", str(uuid.uuid4())]) == 2
@@ -212,7 +246,7 @@ def test_acknowledge_ends_an_escalation(
     emit("--tenant", "acme", "--json", "--escalation", steps)
     event = last_json(capsys.readouterr().out)["event"]
     for is_first, stopped in ((True, 1), (False, 0)):
-        assert main(["acknowledge", "--event", event, "--json"]) == 0
+        assert main(["acknowledge", "--event", event, "--tenant", "acme", "--json"]) == 0
         told = last_json(capsys.readouterr().out)
         assert told == {"event": event, "is_first": is_first, "stopped": stopped}
     assert database.one("SELECT how FROM notifier.acknowledgements") == "cli"
@@ -258,8 +292,9 @@ def test_api_keys_are_made_listed_and_revoked(
 def test_dead_letters_are_replayed_by_filter(
     database: Database, tenant: uuid.UUID, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["replay", "--channel", "email", "--json"]) == 0
-    assert last_json(capsys.readouterr().out) == {"replayed": 0}
+    for chosen in (["--channel", "email"], ["--tenant", "acme"]):
+        assert main(["replay", *chosen, "--json"]) == 0
+        assert last_json(capsys.readouterr().out) == {"replayed": 0}
 
 
 def test_migrate_of_a_database_that_is_ready_changes_nothing(
