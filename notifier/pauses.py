@@ -1,7 +1,7 @@
 """Have work wait, by tenant, channel, provider or event type, and let it go on: nothing is lost."""
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
@@ -32,15 +32,19 @@ def begin(
     """
     if tenant is None and channel is None and provider is None and event_type is None:
         raise InvalidValue("pause", "a tenant, channel, provider or event type at least")
-    if provider is not None and provider not in registry.providers():
-        known = ", ".join(registry.providers())
-        raise InvalidValue("provider", f"one of {known}, not {provider!r}")
+    kinds = registry.providers()
+    able = [name for name, kind in kinds.items() if channel is None or channel in kind.channels]
+    if provider is not None and provider not in able:
+        those = "one of" if channel is None else f"one that carries {channel}:"
+        raise InvalidValue("provider", f"{those} {', '.join(able)}, not {provider!r}")
     if event_type is not None and not pauses.is_event_type(connection, event_type):
         raise UnknownEventType("event_type", "the name of a registered event type")
     if not 1 <= len(reason.strip()) <= LONGEST_REASON:
         raise InvalidValue("reason", f"1 to {LONGEST_REASON} characters that say why")
     if until is not None and until.tzinfo is None:
         raise InvalidValue("until", "a time with an offset")
+    if until is not None and until <= datetime.now(UTC):
+        raise InvalidValue("until", "a time to come")
     return pauses.begin(
         connection,
         tenant=tenant,

@@ -228,10 +228,18 @@ def test_another_provider_stands_in_for_one_that_is_paused(
     ("what", "expected"),
     [
         ({}, "pause: expected a tenant, channel, provider or event type"),
-        ({"provider": "pigeon"}, "provider: expected one of"),
+        ({"provider": "pigeon"}, "provider: expected one of apns, .*, not 'pigeon'"),
+        (
+            {"channel": Channel.SMS, "provider": "smtp"},
+            "provider: expected one that carries sms: null, sandbox, twilio, vonage, not 'smtp'",
+        ),
         ({"channel": Channel.SMS, "reason": "  "}, "reason: expected 1 to 500 characters"),
         ({"channel": Channel.SMS, "reason": "x" * 501}, "reason: expected 1 to 500 characters"),
         ({"channel": Channel.SMS, "until": datetime(2030, 1, 1)}, "until: expected a time with"),  # noqa: DTZ001
+        (
+            {"channel": Channel.SMS, "until": datetime(2020, 1, 1, tzinfo=UTC)},
+            "until: expected a time to come",
+        ),
         ({"event_type": "no.such"}, "event_type: expected the name of a registered"),
     ],
 )

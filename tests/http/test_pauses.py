@@ -35,7 +35,9 @@ def test_a_wrong_field_is_named(database: Database, acme: Client) -> None:
         ({"reason": ""}, "reason"),
         ({"reason": "x", "channel": "fax"}, "channel"),
         ({"reason": "x", "provider": "pigeon"}, "provider"),
+        ({"reason": "x", "provider": "smtp", "channel": "sms"}, "provider"),
         ({"reason": "x", "event_type": "no.such"}, "event_type"),
+        ({"reason": "x", "until": "2020-01-01T00:00:00Z"}, "until"),
         ({"reason": "x", "until": "2030-01-01T00:00:00"}, "until"),
         ({"reason": "x", "why": "y"}, "why"),
     ):
