@@ -20,11 +20,15 @@ class Cancelled:
     stopped: deliveries that will never be sent.
     in_flight: deliveries a worker holds; they stop at its next window unless already sent.
     sent: deliveries that had been sent before.
+    is_first: False where a cancel, or an acknowledgement, had stopped it before.
+    fanned_out: False where its event had not been fanned out: the rest never is.
     """
 
     stopped: int
     in_flight: int
     sent: int
+    is_first: bool
+    fanned_out: bool
 
 
 def cancel(
@@ -43,18 +47,20 @@ def cancel(
         raise TypeError("cancel() takes either an event or a delivery")
     from notifier.store import cancellations
     from notifier.store.engine import connect
+    from notifier.store.tenancy import pin
 
     with connect() as connection, connection.begin():
+        if tenant is not None:
+            pin(connection, tenant)
         begun = cancellations.begin(connection, tenant, event, delivery, actor)
     if begun is None:
         raise NotFoundError(
             "event" if event else "delivery", "the id of one that exists in this tenant"
         )
-    event_id, dispatches = begun
-    stopped = empty(event_id, dispatches, delivery)
+    stopped = empty(begun.event, begun.dispatches, delivery)
     with connect() as connection:
-        in_flight, sent = cancellations.counts(connection, event_id, delivery)
-    return Cancelled(stopped, in_flight, sent)
+        in_flight, sent = cancellations.counts(connection, begun.event, delivery)
+    return Cancelled(stopped, in_flight, sent, begun.is_first, begun.fanned_out)
 
 
 def empty(

@@ -3,6 +3,7 @@
 import json
 import sys
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +118,13 @@ def cancel(
         wrong_use("give either --event or --delivery")
     owner = find_owner(tenant)
     done = cancel_event(event=event, delivery=delivery, tenant=owner, actor=actor)
-    answer(
-        as_json,
-        {"stopped": done.stopped, "in_flight": done.in_flight, "sent": done.sent},
-        f"{done.stopped} stopped, {done.in_flight} in flight, {done.sent} sent before",
-    )
+    if done.is_first and not done.fanned_out and not done.stopped + done.in_flight + done.sent:
+        text = "cancelled before its fan-out: nothing of it is sent"
+    else:
+        text = f"{done.stopped} stopped, {done.in_flight} in flight, {done.sent} sent before" + (
+            "" if done.is_first else "  (cancelled before)"
+        )
+    answer(as_json, asdict(done), text)
 
 
 @click.command()

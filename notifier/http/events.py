@@ -1,6 +1,7 @@
 """Emit over HTTP, one or many, and read back what became of an event."""
 
 import uuid
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from notifier.acknowledge import Acknowledgement, acknowledge
-from notifier.cancel import Cancelled, cancel
+from notifier.cancel import cancel
 from notifier.emit import Event, emit
 from notifier.errors import NotFoundError, Refused
 from notifier.http import problems
@@ -120,7 +121,7 @@ def cancel_event(request: Request, event_id: uuid.UUID) -> Response:
     """Cancel an event, also while it fans out: what has not been sent never is."""
     caller = caller_of(request)
     actor = f"api_key:{caller.key_id}"
-    return answer(counted(cancel(event=event_id, tenant=caller.tenant_id, actor=actor)))
+    return answer(asdict(cancel(event=event_id, tenant=caller.tenant_id, actor=actor)))
 
 
 @router.post("/events/{event_id}/acknowledge", response_model=bodies.AcknowledgedOut)
@@ -149,7 +150,7 @@ def cancel_delivery(request: Request, delivery_id: uuid.UUID) -> Response:
     """Cancel one delivery, unless it has been sent."""
     caller = caller_of(request)
     actor = f"api_key:{caller.key_id}"
-    return answer(counted(cancel(delivery=delivery_id, tenant=caller.tenant_id, actor=actor)))
+    return answer(asdict(cancel(delivery=delivery_id, tenant=caller.tenant_id, actor=actor)))
 
 
 @router.post(
@@ -162,14 +163,6 @@ def acknowledge_delivery(request: Request, delivery_id: uuid.UUID) -> Response:
     caller = caller_of(request)
     how = f"api_key:{caller.key_id}"
     return answer(_said(acknowledge(delivery=delivery_id, tenant=caller.tenant_id, how=how)))
-
-
-def counted(cancelled: Cancelled) -> dict[str, int]:
-    return {
-        "stopped": cancelled.stopped,
-        "in_flight": cancelled.in_flight,
-        "sent": cancelled.sent,
-    }
 
 
 def _said(done: Acknowledgement) -> dict[str, Any]:

@@ -4,8 +4,23 @@ The statements are SQL functions, so that the API, which may not touch the queue
 """
 
 import uuid
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A cancellation that is written.
+
+    dispatches: those that carry the event. is_first: whether none had been written before.
+    fanned_out: whether the event has been fanned out to its end.
+    """
+
+    event: uuid.UUID
+    dispatches: list[uuid.UUID]
+    is_first: bool
+    fanned_out: bool
 
 
 def begin(
@@ -14,16 +29,24 @@ def begin(
     event: uuid.UUID | None,
     delivery: uuid.UUID | None,
     actor: str | None,
-) -> tuple[uuid.UUID, list[uuid.UUID]] | None:
-    """Write the cancellation; the event's id and the dispatches that carry it.
-
-    None where there is no such event or delivery (of `tenant`, where given).
+) -> Begun | None:
+    """Write the cancellation; None where there is no such event or delivery (of `tenant`, where
+    given).
     """
     row = connection.exec_driver_sql(
         "SELECT event_id, dispatch_ids FROM notifier.cancel_begin(%s, %s, %s, %s)",
         (tenant, event, delivery, actor),
     ).one_or_none()
-    return None if row is None else (row[0], row[1])
+    if row is None:
+        return None
+    # What this transaction has written is of its own time.
+    is_first, fanned_out = connection.exec_driver_sql(
+        "SELECT c.created_at = now(), e.fanned_out_at IS NOT NULL "
+        "FROM notifier.event_cancellations c JOIN notifier.notification_events e ON e.id = c.event_id "
+        "WHERE c.event_id = %s AND c.delivery_id IS NOT DISTINCT FROM %s",
+        (row.event_id, delivery),
+    ).one()
+    return Begun(row.event_id, row.dispatch_ids, is_first, fanned_out)
 
 
 def empty(

@@ -234,9 +234,23 @@ def test_cancel_counts_what_it_stopped(
     assert main(["tenants", "create", "other"]) == 0
     assert main(["cancel", "--event", event, "--tenant", "other"]) == 2
     assert main(["cancel", "--event", event, "--tenant", "acme", "--json"]) == 0
-    assert last_json(capsys.readouterr().out) == {"stopped": 1, "in_flight": 0, "sent": 0}
+    told = last_json(capsys.readouterr().out)
+    assert (told["stopped"], told["in_flight"], told["sent"]) == (1, 0, 0)
     assert database.statuses() == {"cancelled": 1}
     assert main(["cancel", "--event", str(uuid.uuid4())]) == 2
+
+
+def test_a_cancel_tells_what_was_not_fanned_out_and_what_was_cancelled_before(
+    database: Database, tenant: uuid.UUID, capsys: pytest.CaptureFixture[str]
+) -> None:
+    emit("--tenant", "acme", "--json", "--scheduled-for", "2099-01-01T00:00Z")
+    event = last_json(capsys.readouterr().out)["event"]
+    for told in (
+        "cancelled before its fan-out: nothing of it is sent",
+        "0 stopped, 0 in flight, 0 sent before  (cancelled before)",
+    ):
+        assert main(["cancel", "--event", event]) == 0
+        assert capsys.readouterr().out == told + "\n"
 
 
 def test_acknowledge_ends_an_escalation(

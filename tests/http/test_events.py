@@ -216,7 +216,13 @@ def test_a_cancelled_event_is_never_sent_and_says_what_was_stopped(
 ) -> None:
     made = acme("POST", "/v1/events", event()).json()
     answer = acme("POST", f"/v1/events/{made['id']}/cancel")
-    assert answer.json() == {"stopped": 2, "in_flight": 0, "sent": 0}
+    assert answer.json() == {
+        "stopped": 2,
+        "in_flight": 0,
+        "sent": 0,
+        "is_first": True,
+        "fanned_out": True,
+    }
     found = acme("GET", f"/v1/events/{made['id']}").json()
     assert found["statuses"] == {"cancelled": 2, "refused": 1}
     assert found["cancelled_at"]
@@ -229,8 +235,10 @@ def test_a_scheduled_event_is_cancelled_before_it_fans_out(
     database: Database, acme: Client
 ) -> None:
     made = acme("POST", "/v1/events", event(scheduled_for="2099-01-01T00:00:00Z")).json()
-    answer = acme("POST", f"/v1/events/{made['id']}/cancel")
-    assert answer.json() == {"stopped": 0, "in_flight": 0, "sent": 0}
+    nothing = {"stopped": 0, "in_flight": 0, "sent": 0, "fanned_out": False}
+    for is_first in (True, False):
+        answer = acme("POST", f"/v1/events/{made['id']}/cancel")
+        assert answer.json() == nothing | {"is_first": is_first}
     assert database.one("SELECT count(*) FROM notifier.dispatches") == 0
 
 
@@ -241,14 +249,26 @@ def test_a_cancelled_delivery_leaves_its_siblings_and_shows_its_journey(
     page = acme("GET", f"/v1/events/{made['id']}/deliveries", params={"status": "queued"}).json()
     chosen = page["deliveries"][0]
     answer = acme("POST", f"/v1/deliveries/{chosen['id']}/cancel")
-    assert answer.json() == {"stopped": 1, "in_flight": 0, "sent": 0}
+    assert answer.json() == {
+        "stopped": 1,
+        "in_flight": 0,
+        "sent": 0,
+        "is_first": True,
+        "fanned_out": True,
+    }
     found = acme("GET", f"/v1/deliveries/{chosen['id']}").json()
     assert found["status"] == "cancelled"
     (step,) = found["journey"]
     assert (step["from"], step["to"], step["actor"]) == ("queued", "cancelled", "operator")
     assert database.statuses()["queued"] == 5
     again = acme("POST", f"/v1/deliveries/{chosen['id']}/cancel")
-    assert again.json() == {"stopped": 0, "in_flight": 0, "sent": 0}
+    assert again.json() == {
+        "stopped": 0,
+        "in_flight": 0,
+        "sent": 0,
+        "is_first": False,
+        "fanned_out": True,
+    }
 
 
 def test_a_delivery_a_worker_holds_is_in_flight_and_stays_on_its_dispatch(
@@ -261,7 +281,13 @@ def test_a_delivery_a_worker_holds_is_in_flight_and_stays_on_its_dispatch(
     )
     connection.commit()
     answer = acme("POST", f"/v1/events/{made['id']}/cancel")
-    assert answer.json() == {"stopped": 0, "in_flight": 2, "sent": 0}
+    assert answer.json() == {
+        "stopped": 0,
+        "in_flight": 2,
+        "sent": 0,
+        "is_first": True,
+        "fanned_out": True,
+    }
     assert database.one("SELECT sum(cardinality(delivery_ids)) FROM notifier.dispatches") == 2
 
 

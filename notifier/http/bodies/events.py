@@ -156,11 +156,17 @@ class DeliveriesOut(BaseModel):
 
 
 class CancelledOut(BaseModel):
-    """stopped: will never be sent. in_flight: a worker holds it. sent: had been sent before."""
+    """stopped: will never be sent. in_flight: a worker holds it. sent: had been sent before.
+
+    is_first: false where a cancel, or an acknowledgement, had stopped it before.
+    fanned_out: false where the event had not been fanned out: the rest never is.
+    """
 
     stopped: int
     in_flight: int
     sent: int
+    is_first: bool
+    fanned_out: bool
 
 
 class AcknowledgedOut(BaseModel):
