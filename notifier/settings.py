@@ -79,8 +79,8 @@ class Settings(BaseSettings):
     )
     retry_delays: str = Field(
         default="15 45 120 300",
-        description="seconds between attempts separated by spaces (five attempts in ten minutes: "
-        "'15 45 120 300')",
+        description="seconds between attempts separated by spaces (five attempts within eight "
+        "minutes: '15 45 120 300')",
     )
     doubt_seconds: float = Field(
         default=3600,
