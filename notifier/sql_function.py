@@ -20,7 +20,15 @@ class SqlFunction:
 
         connection: a SQLAlchemy `Session` or `Connection`, a psycopg connection, or Django's.
         """
-        if any(base.__module__.startswith("sqlalchemy.") for base in type(connection).__mro__):
+        is_sqlalchemy = any(
+            b.__module__.startswith("sqlalchemy.") for b in type(connection).__mro__
+        )
+        needed = "execute" if is_sqlalchemy else "cursor"
+        if _is_async(connection) or not hasattr(connection, needed):
+            raise _wrong(
+                "a SQLAlchemy Session or Connection, a psycopg connection, or Django's", connection
+            )
+        if is_sqlalchemy:
             return connection.execute(self._text(), _by_name(arguments)).one()
         with connection.cursor() as cursor:
             cursor.execute(self._percent, arguments)
@@ -30,6 +38,11 @@ class SqlFunction:
         """The same on an `AsyncSession`, an `AsyncConnection` or an async psycopg connection."""
         if sync_part(connection) is not None:
             return (await connection.execute(self._text(), _by_name(arguments))).one()
+        if not (_is_async(connection) and hasattr(connection, "cursor")):
+            raise _wrong(
+                "an AsyncSession, an open AsyncConnection or an async psycopg connection",
+                connection,
+            )
         async with connection.cursor() as cursor:
             await cursor.execute(self._percent, arguments)
             return _values(await cursor.fetchone())
@@ -43,6 +56,15 @@ class SqlFunction:
 def sync_part(connection: Any) -> Any:
     """What an async connection of SQLAlchemy's works with; None for any other."""
     return getattr(connection, "sync_session", None) or getattr(connection, "sync_connection", None)
+
+
+def _is_async(connection: Any) -> bool:
+    """Whether it is a session or a connection that has to be awaited."""
+    return hasattr(type(connection), "__aenter__")
+
+
+def _wrong(expected: str, given: Any) -> TypeError:
+    return TypeError(f"connection: expected {expected}, not {type(given).__name__}")
 
 
 def _values(row: Any) -> Any:

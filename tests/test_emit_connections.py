@@ -118,6 +118,31 @@ def test_async_psycopg_and_async_sessions(database: Database, tenant: uuid.UUID)
     assert events(database) == 3
 
 
+def test_what_is_no_connection_is_told_with_what_would_be(
+    database: Database, tenant: uuid.UUID
+) -> None:
+    async_engine = create_async_engine("postgresql+psycopg://nowhere")
+    sync = "a SQLAlchemy Session or Connection, a psycopg connection, or Django's"
+    for given in (database.pool, "x", None, AsyncSession(async_engine), async_engine.connect()):
+        with pytest.raises(TypeError) as told:
+            emit(given, "task.due_soon", TASK, tenant=tenant)
+        assert str(told.value) == f"connection: expected {sync}, not {type(given).__name__}"
+    with psycopg.connect(database.producer_url) as psycopg_connection:
+        for wrong in (async_engine, database.pool, psycopg_connection, "x"):
+            with pytest.raises(
+                TypeError, match="expected an AsyncSession, an open AsyncConnection"
+            ):
+                asyncio.run(emit_async(wrong, "task.due_soon", TASK, tenant=tenant))
+
+    async def in_a_synchronous_call() -> None:
+        async with await psycopg.AsyncConnection.connect(database.producer_url) as connection:
+            with pytest.raises(TypeError, match="not AsyncConnection"):
+                emit(connection, "task.due_soon", TASK, tenant=tenant)
+
+    asyncio.run(in_a_synchronous_call())
+    assert events(database) == 0
+
+
 def test_djangos_connection(database: Database, tenant: uuid.UUID, pokes: Any) -> None:
     from django.conf import settings as django_settings
 
