@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from notifier import pauses, sealing
+from notifier.channels import registry
 from notifier.channels.contract import Provider
 from notifier.channels.oauth import NoGrant, OAuth
 from notifier.errors import NotFoundError, NotifierError
@@ -87,6 +88,9 @@ def connectable(providers: Mapping[str, Provider], name: str) -> Provider:
     provider = providers.get(name)
     if provider is None or provider.oauth is None:
         known = ", ".join(n for n, each in providers.items() if each.oauth) or "none is configured"
+        kind = registry.providers().get(name)
+        if kind is not None and kind.oauth_variables:
+            known += f"; {name} needs {' and '.join(kind.oauth_variables)}"
         raise NotFoundError("provider", f"one that accounts can be connected to ({known})")
     return provider
 

@@ -212,6 +212,8 @@ class Provider(ABC):
     """How long after an attempt ended in doubt `look_up` may not know it yet, though it arrived."""
     oauth: OAuth | None = None
     """How tenants connect accounts of their own; an instance has it where its settings say so."""
+    oauth_variables: ClassVar[Sequence[str]] = ()
+    """The variables that give an instance its `oauth`."""
 
     @classmethod
     @abstractmethod

@@ -122,6 +122,7 @@ class Slack(Provider):
 
     name = "slack"
     channels = frozenset({Channel.SLACK})
+    oauth_variables = slack_oauth.VARIABLES
 
     def __init__(
         self,

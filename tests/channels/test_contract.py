@@ -65,6 +65,7 @@ def test_names_and_variables_follow_the_scheme(name: str) -> None:
     variables = list(kind.variables())
     assert len(set(variables)) == len(variables)
     assert all(variable.startswith(f"NOTIFIER_{name.upper()}_") for variable in variables)
+    assert set(kind.oauth_variables) <= set(variables)
 
 
 def test_no_variable_belongs_to_two_providers() -> None:
@@ -90,6 +91,13 @@ def test_it_reads_only_the_variables_it_names(name: str, tmp_path: Path) -> None
         assert provider is not None
         provider.close()
     assert environment.read - {PUBLIC_URL} == set(kind.variables())
+
+
+def test_accounts_can_be_connected_where_it_names_variables_for_that(
+    stand: tuple[Provider, Stand],
+) -> None:
+    provider, _ = stand
+    assert provider.oauth is None or provider.oauth_variables
 
 
 def test_the_deadline_leaves_room_in_a_lease_of_thirty_seconds(

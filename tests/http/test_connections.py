@@ -223,6 +223,14 @@ def test_a_provider_without_accounts_is_named(acme: Client) -> None:
         assert comes_back(f"{acme.url}/oauth/{name}/callback?state=x").status_code == 404
 
 
+def test_a_provider_that_is_not_configured_for_accounts_names_its_variables(acme: Client) -> None:
+    refused = problem(acme("POST", "/v1/connections/slack"), 404, "not_found", "provider")
+    assert refused["expected"] == (
+        "one that accounts can be connected to (courier; "
+        "slack needs NOTIFIER_SLACK_CLIENT_ID and NOTIFIER_SLACK_CLIENT_SECRET)"
+    )
+
+
 def test_without_a_key_nothing_is_begun(
     acme: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
