@@ -1,7 +1,7 @@
 """Which providers a tenant wants for a channel, where it wants others than the installation."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -59,12 +59,23 @@ def listed(connection: Connection, tenant: uuid.UUID) -> dict[Channel, list[Way]
     return found
 
 
+def absent(channel: Channel, ways: Sequence[Way], environment: Mapping[str, str]) -> list[str]:
+    """Providers of a route that do not carry the channel in this environment; raises
+    `SettingError` where it is wrong.
+    """
+    chosen = registry.choose(environment)
+    for provider in {each for chain in chosen.values() for each in chain}:
+        provider.close()
+    here = {provider.name for provider in chosen[channel]}
+    return sorted({way.provider for way in ways} - here)
+
+
 def written(ways: Sequence[Way]) -> list[str]:
-    """A route as `parse` reads it."""
+    """A route as `parse` reads it; those that share a place by name."""
     return [
         ",".join(
             way.provider if way.weight == 1 else f"{way.provider}:{way.weight}"
-            for way in ways
+            for way in sorted(ways, key=lambda way: way.provider)
             if way.place == place
         )
         for place in sorted({way.place for way in ways})

@@ -1,5 +1,7 @@
 """`notifier routes`."""
 
+import os
+
 import click
 
 from notifier.cli.access import find
@@ -30,8 +32,16 @@ def set_route(tenant: str, channel: Channel, places: tuple[str, ...], as_json: b
     with connect() as connection, connection.begin():
         ways = verbs.parse(places)
         verbs.replace(connection, find(connection, tenant), channel, ways)
+        absent = verbs.absent(channel, ways, os.environ)
     said = verbs.written(ways)
-    answer(as_json, {"channel": channel, "route": said}, f"{channel}: {', then '.join(said)}")
+    facts = {"channel": channel, "route": said, "not_configured": absent}
+    answer(as_json, facts, f"{channel}: {', then '.join(said)}")
+    if absent and not as_json:
+        click.echo(
+            f"notifier: not configured for {channel} in this environment: {', '.join(absent)}; "
+            "where workers have none of the route, its messages fail with no_provider",
+            err=True,
+        )
 
 
 @routes.command("clear")

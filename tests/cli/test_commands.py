@@ -356,11 +356,33 @@ def test_routes_are_set_listed_and_cleared(
         return last_json(capsys.readouterr().out)
 
     route = ["twilio:3,vonage", "sandbox"]
-    assert routes("set", "sms", *route) == {"channel": "sms", "route": route}
+    told = routes("set", "sms", "vonage:1,twilio:3", "sandbox")
+    assert told == {"channel": "sms", "route": route, "not_configured": ["twilio", "vonage"]}
     assert routes("list") == {"routes": {"sms": route}}
     assert routes("set", "sms", "vonage")["route"] == ["vonage"]
     assert routes("clear", "sms") == {"channel": "sms", "route": None}
     assert routes("list") == {"routes": {}}
+
+
+def test_a_route_through_providers_that_are_not_configured_here_is_set_with_a_warning(
+    database: Database,
+    tenant: uuid.UUID,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def told(*arguments: str) -> str:
+        assert main(["routes", "set", "--tenant", "acme", *arguments]) == 0
+        return capsys.readouterr().err
+
+    warning = told("sms", "vonage:1,twilio:3")
+    assert "not configured for sms in this environment: twilio, vonage;" in warning
+    assert "no_provider" in warning
+    for name, value in (("HOST", "127.0.0.1"), ("FROM", "a@example.com")):
+        monkeypatch.setenv(f"NOTIFIER_SMTP_{name}", value)
+    assert told("email", "smtp") == ""
+    assert "in this environment: sandbox;" in told("email", "smtp", "sandbox")
+    monkeypatch.setenv("NOTIFIER_PROVIDERS", "email=smtp+sandbox")
+    assert told("email", "smtp", "sandbox") == ""
 
 
 @pytest.mark.parametrize(
