@@ -2,6 +2,8 @@
 
 import logging
 import sys
+import uuid
+from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
@@ -26,26 +28,8 @@ class _StandardError:
 
 def configure() -> None:
     """Set up this process's logs as the settings say, the standard library's included."""
-    level = logging.getLevelNamesMapping()[settings().log_level]
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-        structlog.processors.format_exc_info,
-    ]
-    last: Any = (
-        structlog.processors.JSONRenderer(default=str)
-        if settings().log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    stream = cast(TextIO, _StandardError())
-    structlog.configure(
-        processors=[*shared, last],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(stream)
+    *shared, last = _structure(lasts=True)
+    handler = logging.StreamHandler(cast(TextIO, _StandardError()))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -54,7 +38,42 @@ def configure() -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(level, logging.WARNING))
+    root.setLevel(max(_level(), logging.WARNING))
+
+
+def configure_command() -> None:
+    """Set up the logs of a command, whose answer alone goes to standard output."""
+    _structure(lasts=False)
+
+
+def _structure(*, lasts: bool) -> list[Any]:
+    """Set structlog up; the processors of a line. lasts: for as long as the process does."""
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        structlog.processors.format_exc_info,
+        _ids_as_text,
+        structlog.processors.JSONRenderer(default=str)
+        if settings().log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+    ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_level()),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
+        cache_logger_on_first_use=lasts,
+    )
+    return processors
+
+
+def _level() -> int:
+    return logging.getLevelNamesMapping()[settings().log_level]
+
+
+def _ids_as_text(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Any:
+    """Ids as they are asked for, whatever writes the line."""
+    return {key: str(what) if isinstance(what, uuid.UUID) else what for key, what in line.items()}
 
 
 def logger(name: str) -> Any:

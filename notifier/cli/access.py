@@ -67,8 +67,9 @@ def rotate_secret_key(as_json: bool) -> None:
     Put a new key in front, restart every process, rotate, then take the oldest away. Links that
     were signed with it end with it. Safe to repeat; exit 1 where a secret could not be opened.
     """
-    from notifier import rotate
+    from notifier import log, rotate
 
+    log.configure_command()
     done = rotate.rotate()
     answer(
         as_json,

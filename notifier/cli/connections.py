@@ -37,9 +37,11 @@ def listed(tenant: str | None, as_json: bool) -> None:
 def revoke(connection_id: uuid.UUID, as_json: bool) -> None:
     """Forget a connection's tokens, and have its vendor forget them."""
     from notifier import connections as verbs
+    from notifier import log
     from notifier.channels import registry
     from notifier.store.engine import connect
 
+    log.configure_command()
     with connect() as connection, connection.begin():
         ended = verbs.end(connection, connection_id)
     at_vendor = verbs.tell_vendor(ended, registry.configured(os.environ))

@@ -75,8 +75,10 @@ def settle(decision: Decision, which: Any, everything: bool, as_json: bool) -> N
     already gets it twice. A provider's word that comes later overrules all of them.
     """
     from notifier import doubts as verbs
+    from notifier import log
 
     if not everything and all(value is None for value in asdict(which).values()):
         wrong_use("choose with --delivery, --tenant, --channel, … or say --all")
+    log.configure_command()
     count = verbs.settle(decision, which, actor=f"cli:{getpass.getuser()}")
     answer(as_json, {"settled": count}, f"{count} settled")

@@ -162,9 +162,11 @@ def acknowledge(
 @json_option
 def replay(tenant: str | None, as_json: bool, everything: bool, actor: str, **chosen: Any) -> None:
     """Send dead letters again: one, or those that fit every filter given."""
+    from notifier import log
     from notifier.replay import replay as replay_letters
 
     if not everything and tenant is None and all(value is None for value in chosen.values()):
         wrong_use("choose with --delivery, --tenant, --channel, … or say --all")
+    log.configure_command()
     count = replay_letters(**chosen, tenant=find_owner(tenant), actor=actor)
     answer(as_json, {"replayed": count}, f"{count} replayed")

@@ -49,9 +49,11 @@ def listed(
 @json_option
 def add(tenant: str, channel: Channel, address: str, reason: str, as_json: bool) -> None:
     """Send an address nothing more for a tenant; what is on its way goes out."""
+    from notifier import log
     from notifier import suppressions as verbs
     from notifier.store.engine import connect
 
+    log.configure_command()
     with connect() as connection, connection.begin():
         is_new = verbs.add(
             connection,
@@ -72,9 +74,11 @@ def add(tenant: str, channel: Channel, address: str, reason: str, as_json: bool)
 @json_option
 def lift(tenant: str, channel: Channel, address: str, override: bool, as_json: bool) -> None:
     """Send to an address again, also to one that a hard bounce has retired."""
+    from notifier import log
     from notifier import suppressions as verbs
     from notifier.store.engine import connect
 
+    log.configure_command()
     with connect() as connection, connection.begin():
         lifted = verbs.lift(
             connection,

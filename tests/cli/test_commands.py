@@ -308,7 +308,29 @@ def test_dead_letters_are_replayed_by_filter(
 ) -> None:
     for chosen in (["--channel", "email"], ["--tenant", "acme"]):
         assert main(["replay", *chosen, "--json"]) == 0
-        assert last_json(capsys.readouterr().out) == {"replayed": 0}
+        printed = capsys.readouterr()
+        assert json.loads(printed.out) == {"replayed": 0}
+        assert last_json(printed.err)["event"] == "replayed"
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_what_a_command_logs_is_beside_its_answer_and_has_ids_as_text(
+    database: Database,
+    tenant: uuid.UUID,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    form: str,
+) -> None:
+    monkeypatch.setenv("NOTIFIER_LOG_FORMAT", form)
+    settings.cache_clear()
+    whom = ["--tenant", "acme", "--channel", "email", "--address", "ada@example.com"]
+    assert main(["suppressions", "add", *whom, "--reason", "asked by telephone"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "suppressed\n"
+    assert str(tenant) in printed.err
+    assert "UUID(" not in printed.err
+    if form == "json":
+        assert last_json(printed.err)["tenant"] == str(tenant)
 
 
 def test_migrate_of_a_database_that_is_ready_changes_nothing(
