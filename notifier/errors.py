@@ -93,7 +93,7 @@ class InvalidAttachment(Refused):
 
 
 class InvalidValue(Refused):
-    """A field of a recipient, tenant, template or event type can not be used."""
+    """A field has a value that can not be used."""
 
     code = "invalid_value"
 
@@ -119,7 +119,7 @@ class RecipientsWord(Refused):
 
 
 class NotFoundError(Refused):
-    """Nothing of that id exists (or it is another tenant's)."""
+    """There is no such thing (or it is another tenant's)."""
 
     code = "not_found"
     status = 404

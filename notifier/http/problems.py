@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from notifier.errors import Refused
+from notifier.http.expected import at
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -22,6 +23,15 @@ _CODES = {
     405: "method_not_allowed",
 }
 """The codes of errors that only the web framework raises."""
+
+_TITLES = {
+    "invalid_request": "The request is not of the documented form",
+    **{
+        kind.code: (kind.__doc__ or kind.code).partition("\n")[0].rstrip(".")
+        for kind in Refused.__subclasses__()
+    },
+}
+"""One for each code, whatever raised it; of the others the words of their status."""
 
 
 class Problem(BaseModel):
@@ -50,16 +60,16 @@ class Fault(HTTPException):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(status, detail, headers)
-        self.content = shape(status, code, _phrase(status), detail, field, expected)
+        self.content = shape(status, code, detail, field, expected)
 
 
 def shape(
-    status: int, code: str, title: str, detail: str, field: str | None, expected: str | None
+    status: int, code: str, detail: str, field: str | None, expected: str | None
 ) -> dict[str, Any]:
     """The document of one problem."""
     content: dict[str, Any] = {
         "type": f"urn:notifier:problem:{code}",
-        "title": title,
+        "title": _TITLES.get(code) or _phrase(status),
         "status": status,
         "detail": detail,
         "code": code,
@@ -73,8 +83,7 @@ def shape(
 
 def of(refused: Refused) -> dict[str, Any]:
     """The document of an input that was refused."""
-    title = (refused.__doc__ or _phrase(refused.status)).partition("\n")[0].rstrip(".")
-    return shape(refused.status, refused.code, title, str(refused), refused.field, refused.expected)
+    return shape(refused.status, refused.code, str(refused), refused.field, refused.expected)
 
 
 def answer(content: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
@@ -102,7 +111,7 @@ def _fault(_request: Request, error: Exception) -> Response:
     return answer(error.content, error.headers)
 
 
-def _invalid(_request: Request, error: Exception) -> Response:
+def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = path(first["loc"][1:]) or "body"
@@ -112,10 +121,12 @@ def _invalid(_request: Request, error: Exception) -> Response:
         case "extra_forbidden":
             expected = "no field of this name"
         case _:
-            expected = str(first["msg"]).removeprefix("Input should be ")
+            document = request.app.openapi()
+            route = document["paths"][request.scope["route"].path_format]
+            said = at(document, route[request.method.lower()], first["loc"])
+            expected = said or str(first["msg"]).removeprefix("Input should be ")
     detail = f"{field}: expected {expected}"
-    title = "The request is not of the documented form"
-    return answer(shape(422, "invalid_request", title, detail, field, expected))
+    return answer(shape(422, "invalid_request", detail, field, expected))
 
 
 def _framework(_request: Request, error: Exception) -> Response:
@@ -123,7 +134,7 @@ def _framework(_request: Request, error: Exception) -> Response:
     status = error.status_code
     code = _CODES.get(status, _phrase(status).lower().replace(" ", "_"))
     detail = "nothing is served at this address" if status == 404 else str(error.detail)
-    return answer(shape(status, code, _phrase(status), detail, None, None), error.headers)
+    return answer(shape(status, code, detail, None, None), error.headers)
 
 
 def _data(_request: Request, _error: Exception) -> Response:
@@ -133,7 +144,7 @@ def _data(_request: Request, _error: Exception) -> Response:
 def not_storable() -> dict[str, Any]:
     """The problem with a value the database refused; its own words quote the value."""
     detail = "a value is outside of what the database can hold"
-    return shape(422, "invalid_value", _phrase(422), detail, "body", "values it can hold")
+    return shape(422, "invalid_value", detail, "body", "values it can hold")
 
 
 def path(places: tuple[int | str, ...] | list[int | str]) -> str:

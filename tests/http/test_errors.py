@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from notifier.http.gate import LARGEST_BATCH, LARGEST_BODY
 from notifier.store import keys
+from notifier.words import Channel
 from tests.conftest import Database
 from tests.http.conftest import Client, event, problem
 
@@ -184,6 +185,98 @@ def test_every_fault_of_a_request_is_a_problem(
     field: Any,
 ) -> None:
     problem(acme(method, path, body), status, code, field)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field", "expected"),
+    [
+        (
+            "PUT",
+            "/v1/recipients/ada",
+            {"locale": "German, please"},
+            "locale",
+            "a language tag such as de-AT",
+        ),
+        ("PUT", "/v1/recipients/ada", {"is_admin": "yes"}, "is_admin", "true or false"),
+        (
+            "PUT",
+            "/v1/recipients/ada",
+            {"name": "x" * 201},
+            "name",
+            "text of at most 200 characters",
+        ),
+        ("PUT", "/v1/recipients/ada", {"attributes": []}, "attributes", "an object"),
+        (
+            "PUT",
+            "/v1/recipients/ada",
+            {"contact_points": [{"channel": "webhook", "address": "x", "secret": ""}]},
+            "contact_points[0].secret",
+            "text of 1 to 500 characters",
+        ),
+        (
+            "PUT",
+            "/v1/recipients/ada",
+            {"contact_points": [{"channel": "pigeon", "address": "x"}]},
+            "contact_points[0].channel",
+            f"one of {', '.join(Channel)}",
+        ),
+        (
+            "POST",
+            "/v1/recipients/batch",
+            {"recipients": []},
+            "recipients",
+            "a list of 1 to 1000",
+        ),
+        (
+            "PUT",
+            "/v1/recipients/ada/preferences",
+            {"scope": "", "channel": "email", "enabled": True},
+            "scope",
+            "text of 1 to 200 characters, none of them a control character",
+        ),
+        ("PUT", "/v1/recipients/ada", [], "body", "an object"),
+        ("POST", "/v1/pauses", {"reason": ""}, "reason", "text of 1 to 500 characters"),
+        (
+            "POST",
+            "/v1/pauses",
+            {"reason": "x", "until": "tomorrow"},
+            "until",
+            "a time with its offset (2026-05-01T09:00:00+02:00)",
+        ),
+        ("GET", "/v1/suppressions?limit=many", None, "limit", "a whole number from 1 to 1000"),
+        ("GET", "/v1/suppressions?limit=0", None, "limit", "a whole number from 1 to 1000"),
+        ("GET", "/v1/suppressions?channel=fax", None, "channel", f"one of {', '.join(Channel)}"),
+        ("GET", "/v1/events/1", None, "event_id", "a UUID"),
+        (
+            "POST",
+            "/v1/event-types/task.due_soon/preview",
+            {"channel": "sms", "parts": {"text": 5}},
+            "parts.text",
+            "text",
+        ),
+    ],
+)
+def test_what_is_expected_is_said_in_our_words_with_its_whole_range(
+    acme: Client, method: str, path: str, body: Any, field: str, expected: str
+) -> None:
+    found = problem(acme(method, path, body), 422, "invalid_request", field)
+    assert found["expected"] == expected
+    assert found["detail"] == f"{field}: expected {expected}"
+
+
+def test_a_code_has_one_title_whatever_raised_it(acme: Client) -> None:
+    form = "The request is not of the documented form"
+    value = "A field has a value that can not be used"
+    for path, body, code, title in (
+        ("/v1/events", {"payload": {}}, "invalid_request", form),
+        ("/v1/pauses", {"reason": ""}, "invalid_request", form),
+        ("/v1/events", {"event_type": "a\0b"}, "invalid_value", value),
+        ("/v1/pauses", {"reason": "x", "provider": "pigeon"}, "invalid_value", value),
+    ):
+        found = acme("POST", path, body).json()
+        assert (found["code"], found["title"]) == (code, title)
+    titles = {acme("GET", path).json()["title"] for path in (f"/v1/events/{uuid.uuid4()}", "/v1/x")}
+    assert titles == {"There is no such thing (or it is another tenant's)"}
 
 
 def test_a_cursor_or_filter_that_can_not_be_is_refused(acme: Client) -> None:

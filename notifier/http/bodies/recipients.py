@@ -21,7 +21,14 @@ class RecipientBody(Given):
 
     name: Annotated[str, Field(max_length=200)] | None = None
     is_admin: StrictBool = False
-    locale: Annotated[str, Field(max_length=LONGEST_LOCALE, pattern=f"^{LOCALE}$")] = "en"
+    locale: Annotated[
+        str,
+        Field(
+            max_length=LONGEST_LOCALE,
+            pattern=f"^{LOCALE}$",
+            description="a language tag such as de-AT",
+        ),
+    ] = "en"
     timezone: Annotated[str, Field(min_length=1, max_length=64)] = "UTC"
     attributes: dict[str, Any] = Field({})
     contact_points: list[ContactPointIn] = Field([], max_length=100)
