@@ -7,9 +7,10 @@ from sqlalchemy import Connection
 
 from notifier import emit, messages, register, relay
 from notifier.channels import registry
-from notifier.outcome import Rejected
+from notifier.outcome import Rejected, RetryLater
 from notifier.replay import replay
 from notifier.settings import Settings
+from notifier.store import account
 from notifier.worker import Worker
 from tests.conftest import Database
 from tests.engine import (
@@ -187,3 +188,17 @@ def test_more_templates_than_a_process_keeps_are_compiled_again(
     assert database.one("SELECT count(*) FROM notifier.dispatches") == 1, "both in one chunk"
     run_due(database, worker(configured))
     assert database.statuses() == {"sent": 3}
+
+
+def test_a_journey_says_once_what_an_attempt_came_to(
+    database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
+) -> None:
+    to(connection, tenant, ["ada"])
+    line = "HTTP/1.1 503 Service Unavailable"
+    run_due(database, worker(configured, lambda _: RetryLater("503", line)))
+    due_now(database)
+    run_due(database, worker(configured))
+    with database.pool.connect() as reader:
+        told = account.longest_journey(reader)
+    assert any(step.endswith(f"queued -> retrying  (attempt 1: scripted {line})") for step in told)
+    assert "retrying -> sent" in told[-1]

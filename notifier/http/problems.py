@@ -122,8 +122,9 @@ def _invalid(request: Request, error: Exception) -> Response:
             expected = "no field of this name"
         case _:
             document = request.app.openapi()
-            route = document["paths"][request.scope["route"].path_format]
-            said = at(document, route[request.method.lower()], first["loc"])
+            # Routes that are not the public's are not in it.
+            route = document["paths"].get(request.scope["route"].path_format, {})
+            said = at(document, route.get(request.method.lower(), {}), first["loc"])
             expected = said or str(first["msg"]).removeprefix("Input should be ")
     detail = f"{field}: expected {expected}"
     return answer(shape(422, "invalid_request", detail, field, expected))

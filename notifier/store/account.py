@@ -134,7 +134,9 @@ def longest_journey(connection: Connection) -> list[str]:
     lines = [f"{first.id}: {first.type} by {first.channel}"]
     for row in rows:
         since = (row.at - first.made).total_seconds()
-        detail = " ".join(str(x) for x in (row.provider, row.code, row.detail) if x)
+        is_told = row.code is not None and row.code in (row.detail or "").split()
+        words = (row.provider, None if is_told else row.code, row.detail)
+        detail = " ".join(word for word in words if word)
         lines.append(
             f"  +{since:6.3f} s  {row.from_status} -> {row.to_status}  "
             f"(attempt {row.attempt}: {detail})"
