@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from notifier.cli.failures import wrong_use
 from notifier.cli.printing import answer, json_option, table
 from notifier.cli.values import When
-from notifier.errors import NotFoundError
+from notifier.errors import NotFoundError, UnknownTenant
 
 
 @click.group()
@@ -131,7 +130,7 @@ def revoke_key(tenant: str, key: uuid.UUID, as_json: bool) -> None:
 
 
 def find(connection: Any, given: str) -> uuid.UUID:
-    """The tenant given by id or name; ends the command where there is none of that name."""
+    """The tenant given by id or name; raises `UnknownTenant` where there is none of that name."""
     from notifier.store import tenants as store
 
     try:
@@ -139,7 +138,7 @@ def find(connection: Any, given: str) -> uuid.UUID:
     except ValueError:
         found = store.named(connection, given)
     if found is None:
-        wrong_use(f"no tenant is named {given!r}")
+        raise UnknownTenant("tenant", f"the id or name of a tenant, and none is named {given!r}")
     return found
 
 

@@ -55,8 +55,15 @@ def test_a_tenant_may_be_given_by_its_name(database: Database, tenant: uuid.UUID
 def test_a_name_that_no_tenant_has_is_told_alike_by_every_command(
     database: Database, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
-    assert main([*command, "--tenant", "nobody"]) == 2
-    assert capsys.readouterr().err.endswith("Error: no tenant is named 'nobody'\n")
+    assert main([*command, "--tenant", "nobody", "--json"]) == 2
+    printed = capsys.readouterr()
+    told = "tenant: expected the id or name of a tenant, and none is named 'nobody'"
+    assert printed.err == f"notifier: {told}\n"
+    assert last_json(printed.out)["error"] == {
+        "code": "unknown_tenant",
+        "field": "tenant",
+        "message": told,
+    }
 
 
 def test_every_option_of_emit_reaches_the_event(database: Database, tenant: uuid.UUID) -> None:
