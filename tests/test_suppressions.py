@@ -394,7 +394,7 @@ def test_an_operator_must_insist_to_lift_a_recipients_word(
         (["add", "--tenant", "acme", "--channel", "email", "--address", ADA], "--reason"),
         (["lift", "--tenant", "acme", "--channel", "email", "--address", ADA], "suppressed"),
         (["lift", "--tenant", "acme", "--channel", "fax", "--address", "x"], "'fax' is not one of"),
-        (["lift", "--tenant", "nobody", "--channel", "email", "--address", ADA], "no tenant"),
+        (["lift", "--tenant", "nobody", "--channel", "email", "--address", ADA], "none is named"),
         (["lift", "--tenant", "acme", "--channel", "sms", "--address", "1"], "E.164"),
         (["list", "--limit", "0"], "--limit"),
     ],
