@@ -8,14 +8,17 @@ import html
 import re
 from collections.abc import Iterator
 
+# No possessive quantifiers: before 3.11.5 Python matches those around alternatives wrongly
+# (https://github.com/python/cpython/issues/106052). Each alternative begins with characters of its
+# own, so there is one way to match and little to go back over.
 _JINJA = re.compile(
-    r"""\{\{(?:[^"'}]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\}(?!\}))*+\}\}|\{%.*?%\}|\{\#.*?\#\}""",
+    r"""\{\{(?:[^"'}]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\}(?!\}))*\}\}|\{%.*?%\}|\{\#.*?\#\}""",
     re.DOTALL,
 )
 MARK = re.compile("\ue000(\\d+)\ue001")
 """In characters of private use, which the sources of mails do not hold."""
 
-_TAG = re.compile(r"""<(/?)([a-zA-Z][^\s/<>"']*)((?:[^<>"']|"[^"]*"|'[^']*')*+)>""")
+_TAG = re.compile(r"""<(/?)([a-zA-Z][^\s/<>"']*)((?:[^<>"']|"[^"]*"|'[^']*')*)>""")
 _ATTRIBUTE = re.compile(r"""([^\s=/"'>]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+))?""")
 _RAW = {
     name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE)
