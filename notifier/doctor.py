@@ -264,10 +264,17 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 
 def _providers(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
     try:
-        chosen = registry.choose(environment)
+        with registry.chosen(environment) as chosen:
+            yield from _chosen(settings, chosen)
     except SettingError as error:
         yield _wrong("providers", str(error), f"correct {error.variable}")
-        return
+    except NotifierError as error:
+        yield _wrong("providers", str(error), "correct what it names")
+
+
+def _chosen(
+    settings: Settings, chosen: Mapping[Channel, tuple[Provider, ...]]
+) -> Iterator[Finding]:
     by_provider: dict[Provider, list[str]] = {}
     for channel, chain in chosen.items():
         if not chain:
@@ -280,37 +287,31 @@ def _providers(settings: Settings, environment: Mapping[str, str]) -> Iterator[F
             )
         for provider in chain:
             by_provider.setdefault(provider, []).append(channel)
+    for provider, channels in by_provider.items():
+        about, carries = f"provider {provider.name}", f"carries {', '.join(channels)}"
+        problem = provider.check()
+        if problem:
+            yield _wrong(about, f"{carries}: {problem}", _variables_of(type(provider)))
+        elif provider.stand_in:
+            yield Finding(
+                Level.NOTE,
+                about,
+                f"{carries}: captured, not sent",
+                "configure a provider of these channels to really send",
+            )
+        else:
+            yield _ok(about, carries)
+    worker = Worker(chosen, settings)
     try:
-        for provider, channels in by_provider.items():
-            about, carries = f"provider {provider.name}", f"carries {', '.join(channels)}"
-            problem = provider.check()
-            if problem:
-                yield _wrong(about, f"{carries}: {problem}", _variables_of(type(provider)))
-            elif provider.stand_in:
-                yield Finding(
-                    Level.NOTE,
-                    about,
-                    f"{carries}: captured, not sent",
-                    "configure a provider of these channels to really send",
-                )
-            else:
-                yield _ok(about, carries)
-        worker = Worker(chosen, settings)
-        try:
-            worker.check_rates()
-        except SettingError as error:
-            yield _wrong("rates", str(error), f"correct {error.variable}")
-        try:
-            worker.check_lease()
-            yield _ok("lease", f"{settings.lease_seconds:g} s, longer than any provider takes")
-        except SettingError as error:
-            yield _wrong("lease", str(error), f"raise {error.variable}, or shorten the deadline")
-        yield from _routes(settings, chosen)
-    except NotifierError as error:
-        yield _wrong("providers", str(error), "correct what it names")
-    finally:
-        for provider in by_provider:
-            provider.close()
+        worker.check_rates()
+    except SettingError as error:
+        yield _wrong("rates", str(error), f"correct {error.variable}")
+    try:
+        worker.check_lease()
+        yield _ok("lease", f"{settings.lease_seconds:g} s, longer than any provider takes")
+    except SettingError as error:
+        yield _wrong("lease", str(error), f"raise {error.variable}, or shorten the deadline")
+    yield from _routes(settings, chosen)
     idle = set(registry.providers()) - {provider.name for provider in by_provider}
     for name in sorted(idle):
         kind = registry.providers()[name]

@@ -63,10 +63,8 @@ def absent(channel: Channel, ways: Sequence[Way], environment: Mapping[str, str]
     """Providers of a route that do not carry the channel in this environment; raises
     `SettingError` where it is wrong.
     """
-    chosen = registry.choose(environment)
-    for provider in {each for chain in chosen.values() for each in chain}:
-        provider.close()
-    here = {provider.name for provider in chosen[channel]}
+    with registry.chosen(environment) as chosen:
+        here = {provider.name for provider in chosen[channel]}
     return sorted({way.provider for way in ways} - here)
 
 

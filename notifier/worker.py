@@ -86,12 +86,8 @@ class Worker:
 
 def refuse_wrong(settings: Settings, environment: Mapping[str, str]) -> None:
     """Raise the SettingError that a worker of this environment would end with at its start."""
-    chosen = registry.choose(environment)
-    try:
+    with registry.chosen(environment) as chosen:
         Worker(chosen, settings).check()
-    finally:
-        for provider in {each for chain in chosen.values() for each in chain}:
-            provider.close()
 
 
 @contextmanager

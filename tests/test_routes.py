@@ -70,6 +70,15 @@ def test_what_no_provider_can_carry_to_fails_with_the_words_of_the_first(
     assert reason == "expected another address"
 
 
+def in_one_chunk(database: Database, connection: Connection, counts: dict[uuid.UUID, int]) -> None:
+    """So many deliveries of each tenant, packed together."""
+    for tenant, count in counts.items():
+        to_addresses(connection, tenant, count)
+    with database.pool.begin() as packer:
+        packer.exec_driver_sql("SELECT notifier.pack()")
+    assert database.one("SELECT count(*) FROM notifier.dispatches") == 1
+
+
 def test_a_tenants_own_route_is_taken(
     database: Database, connection: Connection, tenant: uuid.UUID, configured: Settings
 ) -> None:
@@ -78,11 +87,7 @@ def test_a_tenants_own_route_is_taken(
     routes.replace(connection, tenant, Channel.EMAIL, [("second", 0, 1)])
     connection.commit()
     worker, first, second = pair(configured, accept)
-    to_addresses(connection, tenant, 3)
-    to_addresses(connection, other, 2)
-    with database.pool.begin() as packer:
-        packer.exec_driver_sql("SELECT notifier.pack()")
-    assert database.one("SELECT count(*) FROM notifier.dispatches") == 1
+    in_one_chunk(database, connection, {tenant: 3, other: 2})
     run_all(database, worker)
     assert database.statuses() == {"sent": 5}
     assert {m.tenant_id for m in second.given} == {tenant}
@@ -149,11 +154,7 @@ def test_one_tenants_route_takes_no_turn_from_anothers(
     routes.replace(connection, tenant, Channel.EMAIL, [("first", 0, 1)])
     connection.commit()
     worker, first, second = pair(configured, fail)
-    to_addresses(connection, tenant, 1)
-    to_addresses(connection, other, 1)
-    with database.pool.begin() as packer:
-        packer.exec_driver_sql("SELECT notifier.pack()")
-    assert database.one("SELECT count(*) FROM notifier.dispatches") == 1
+    in_one_chunk(database, connection, {tenant: 1, other: 1})
     run_all(database, worker)
     assert len(first.given) == 2
     assert [message.tenant_id for message in second.given] == [other]

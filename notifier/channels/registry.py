@@ -6,7 +6,8 @@ A provider is found because its file is in this package: nothing else lists it.
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 
 import notifier.channels
@@ -80,6 +81,17 @@ def choose(environment: Mapping[str, str]) -> dict[Channel, tuple[Provider, ...]
         if provider not in used:
             provider.close()
     return chosen
+
+
+@contextmanager
+def chosen(environment: Mapping[str, str]) -> Iterator[dict[Channel, tuple[Provider, ...]]]:
+    """What `choose` gives, to look at; closed in the end."""
+    chains = choose(environment)
+    try:
+        yield chains
+    finally:
+        for provider in {provider for chain in chains.values() for provider in chain}:
+            provider.close()
 
 
 def named_by(environment: Mapping[str, str]) -> dict[Channel, list[str]]:

@@ -3,7 +3,6 @@
 import json
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -11,15 +10,11 @@ from sqlalchemy import Connection
 from notifier.cli import main
 from notifier.cli.commands import COMMANDS
 from notifier.settings import settings
+from tests.cli.answers import last_json
 from tests.conftest import Database, forget
 
 PAYLOAD = json.dumps({"email": "ada@example.com", "name": "Ada"})
 TO_ADA = json.dumps({"addresses": [{"channel": "email", "address": "ada@example.com"}]})
-
-
-def last_json(printed: str) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(printed.splitlines()[-1])
-    return facts
 
 
 def emit(*arguments: str) -> int:
@@ -375,127 +370,3 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for name in set(COMMANDS) - {"demo", "bench"}:
         assert main([name, "--help"]) == 0
         assert "Usage: notifier" in capsys.readouterr().out
-
-
-def test_routes_are_set_listed_and_cleared(
-    database: Database, tenant: uuid.UUID, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def routes(verb: str, *arguments: str) -> dict[str, Any]:
-        assert main(["routes", verb, "--tenant", "acme", *arguments, "--json"]) == 0
-        return last_json(capsys.readouterr().out)
-
-    route = ["twilio:3,vonage", "sandbox"]
-    told = routes("set", "sms", "vonage:1,twilio:3", "sandbox")
-    assert told == {"channel": "sms", "route": route, "not_configured": ["twilio", "vonage"]}
-    assert routes("list") == {"routes": {"sms": route}}
-    assert routes("set", "sms", "vonage")["route"] == ["vonage"]
-    assert routes("clear", "sms") == {"channel": "sms", "route": None}
-    assert routes("list") == {"routes": {}}
-
-
-def test_a_route_through_providers_that_are_not_configured_here_is_set_with_a_warning(
-    database: Database,
-    tenant: uuid.UUID,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def told(*arguments: str) -> str:
-        assert main(["routes", "set", "--tenant", "acme", *arguments]) == 0
-        return capsys.readouterr().err
-
-    warning = told("sms", "vonage:1,twilio:3")
-    assert "not configured for sms in this environment: twilio, vonage;" in warning
-    assert "no_provider" in warning
-    for name, value in (("HOST", "127.0.0.1"), ("FROM", "a@example.com")):
-        monkeypatch.setenv(f"NOTIFIER_SMTP_{name}", value)
-    assert told("email", "smtp") == ""
-    assert "in this environment: sandbox;" in told("email", "smtp", "sandbox")
-    monkeypatch.setenv("NOTIFIER_PROVIDERS", "email=smtp+sandbox")
-    assert told("email", "smtp", "sandbox") == ""
-
-
-@pytest.mark.parametrize(
-    ("route", "told"),
-    [
-        (["smtp"], "null, sandbox, twilio, vonage, not 'smtp'"),
-        (["twilio", "twilio"], "twilio once only"),
-        (["twilio:0"], "a weight from 1 to 1000 for twilio"),
-        (["twilio:many"], "a whole number, not 'twilio:many'"),
-        ([""], "not ''"),
-    ],
-)
-def test_a_route_that_can_not_be_is_refused(
-    database: Database,
-    tenant: uuid.UUID,
-    capsys: pytest.CaptureFixture[str],
-    route: list[str],
-    told: str,
-) -> None:
-    assert main(["routes", "set", "--tenant", "acme", "sms", *route]) == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith("notifier: route: expected ")
-    assert told in printed
-    assert database.one("SELECT count(*) FROM notifier.provider_routes") == 0
-
-
-def test_templates_are_saved_listed_shown_previewed_and_taken_back(
-    database: Database,
-    tenant: uuid.UUID,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def templates(verb: str, *arguments: str) -> dict[str, Any]:
-        assert main(["templates", verb, "--tenant", "acme", *arguments, "--json"]) == 0
-        return last_json(capsys.readouterr().out)
-
-    source = tmp_path / "due.txt"
-    source.write_text("Fällig: {{ task.title }}\n")
-    first = templates("save", "task.due_soon", "sms", "de", "--part", f"text=@{source}")
-    assert (first["version"], first["is_own"]) == (1, True)
-    second = templates("save", "task.due_soon", "sms", "de", "--part", "text=a = b")
-    assert templates("show", second["id"])["parts"] == {"text": "a = b"}
-    assert templates("restore", first["id"])["version"] == 3
-    own = [v for v in templates("list", "task.due_soon")["templates"] if v["is_own"]]
-    assert [v["version"] for v in own] == [3, 2, 1]
-    shown = templates("preview", "task.due_soon", "sms", "--locale", "de-CH")
-    assert shown["parts"] == {"text": "Fällig: Send the signed contract"}
-    # The a with dots is of GSM-7, and so is the whole text.
-    assert shown["sms"] == {"encoding": "GSM-7", "units": 32, "segments": 1}
-    arguments = ["preview", "task.due_soon", "push", "--part", "text=x", "--part", "title=y"]
-    assert main(["templates", *arguments, "--tenant", "acme"]) == 0
-    assert capsys.readouterr().out == "── text\nx\n\n── title\ny\n"
-    assert main(["templates", "preview", "task.due_soon", "sms", "--tenant", "acme"]) == 0
-    assert "1 segment by SMS (GSM-7, " in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["save", "task.due_soon", "sms", "de"], "Missing option '--part'"),
-        (["save", "task.due_soon", "sms", "de", "--part", "text"], "expected NAME=TEXT"),
-        (
-            ["save", "task.due_soon", "sms", "de", "--part", "text=a", "--part", "text=b"],
-            "each name once, not 'text'",
-        ),
-        (
-            ["save", "task.due_soon", "sms", "de", "--part", "text=@/no/such"],
-            "--part text: /no/such can not be read",
-        ),
-        (
-            ["save", "task.due_soon", "sms", "de", "--part", "text={{ x }}"],
-            "parts: expected a template without faults (text, line 1: x is not in",
-        ),
-        (["preview", "task.due_soon", "sms", "--payload", "[]"], "--payload: expected a JSON obj"),
-        (["list", "no.such"], "event_type: expected the name of a registered event type"),
-    ],
-)
-def test_a_template_that_can_not_be_is_refused(
-    database: Database,
-    tenant: uuid.UUID,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    told: str,
-) -> None:
-    assert main(["templates", *arguments, "--tenant", "acme"]) == 2
-    assert told in capsys.readouterr().err
-    assert database.one("SELECT count(*) FROM notifier.templates WHERE tenant_id IS NOT NULL") == 0

@@ -158,7 +158,8 @@ def up() -> Iterator["Up"]:
         running.end()
 
 
-UP = (sys.executable, "-m", "notifier.cli", "up", "--no-api", "-c", "1")
+UP = (sys.executable, "-m", "notifier.cli", "up")
+SMALL = ("--no-api", "-c", "1")
 
 UNDER = """
 import os, signal, sys
@@ -184,7 +185,7 @@ class Up:
         """hang_up: what it finds set for the end of its terminal; nohup has it ignored."""
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", UNDER, str(int(hang_up)), *UP],
+                [sys.executable, "-c", UNDER, str(int(hang_up)), *UP, *SMALL],
                 env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -204,6 +205,20 @@ class Up:
             capture_output=True,
             text=True,
         )
+
+    def again(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Another `up` in the same folder, which is expected to end by itself."""
+        return subprocess.run(
+            UP, env={**self.environment, **environment}, capture_output=True, text=True
+        )
+
+    def with_its_port_taken(self) -> subprocess.CompletedProcess[str]:
+        """Another `up`, whose API finds somebody else at its port."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen(1)
+            port = str(taken.getsockname()[1])
+            return self.again(NOTIFIER_HTTP_PORT=port)
 
     def end(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -269,15 +284,7 @@ def test_up_uses_the_servers_whose_urls_are_set(up: Up, database: Database) -> N
 def test_a_second_up_in_the_folder_is_told_of_the_first_and_not_of_its_port(up: Up) -> None:
     up.start()
     assert up.process is not None
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen(1)
-        refused = subprocess.run(
-            [sys.executable, "-m", "notifier.cli", "up"],
-            env={**up.environment, "NOTIFIER_HTTP_PORT": str(taken.getsockname()[1])},
-            capture_output=True,
-            text=True,
-        )
+    refused = up.with_its_port_taken()
     assert refused.returncode == 1
     assert refused.stderr.startswith(
         f"notifier: Notifier runs in {up.folder} already, as process {up.process.pid}:"
@@ -292,24 +299,14 @@ def test_up_says_of_each_server_whether_it_is_its_own(up: Up, database: Database
 
 
 def test_up_refuses_a_port_that_is_taken(up: Up) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen(1)
-        refused = subprocess.run(
-            [sys.executable, "-m", "notifier.cli", "up"],
-            env={**up.environment, "NOTIFIER_HTTP_PORT": str(taken.getsockname()[1])},
-            capture_output=True,
-            text=True,
-        )
+    refused = up.with_its_port_taken()
     assert refused.returncode == 2
     assert refused.stderr.startswith("notifier: NOTIFIER_HTTP_PORT: expected a port that is free")
 
 
 def test_up_refuses_wrong_settings_of_providers_before_it_starts_anything(up: Up) -> None:
     for name, value in (("PROVIDERS", "email=smpt"), ("RATES", "twilo=10")):
-        refused = subprocess.run(
-            UP, env={**up.environment, f"NOTIFIER_{name}": value}, capture_output=True, text=True
-        )
+        refused = up.again(**{f"NOTIFIER_{name}": value})
         assert refused.returncode == 2
         assert refused.stderr.startswith(f"notifier: NOTIFIER_{name}: expected")
         assert refused.stdout == ""
